@@ -1,0 +1,89 @@
+"""The node contract, in the footsteps of OFX's getFramesNeeded and isIdentity and of Gaffer's hash and compute.
+
+Requirements this design meets:
+- A node is a pure function of (parameters, frame number, inputs). No state survives a call, so neither order nor threads
+  nor processes nor machines can change a pixel.
+- A node says beforehand which frames of which input it may read, and under which key its result stands. The key is made
+  of everything the result depends on; equal keys mean equal pixels, on any machine.
+- Identity is passed on: a node that changes nothing at a frame names the input that it passes through, and nothing is
+  copied, computed or stored.
+- Nodes are immutable values that hold their inputs, so a graph is simply its last node, and a cycle cannot be built.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, ClassVar, Protocol
+
+from ..engine.digest import digest
+from ..engine.frames import FrameRange
+
+
+class Cancel(Protocol):
+    """Asked between pieces of work; raises CancelledError when the caller no longer wants the result."""
+
+    def __call__(self) -> None: ...
+
+
+def never() -> None:
+    """A `Cancel` that never does."""
+
+
+Fetch = Callable[[str, int], Any]
+"""`fetch(input name, frame)` gives an input's result at a declared frame."""
+
+
+class Node(ABC):
+    """One step of a graph.
+
+    inputs   input name -> the node it is linked to; optional inputs that are not linked are absent
+    params   a frozen dataclass of JSON values; every one of them changes the key
+    VERSION  raised whenever the node's code changes its pixels
+    """
+
+    VERSION: ClassVar[int] = 1
+    INPUTS: ClassVar[tuple[str, ...]] = ()
+    OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, params: Any, **inputs: "Node | None") -> None:
+        self.params = params
+        self.inputs: Mapping[str, Node] = {name: node for name, node in inputs.items() if node is not None}
+        unknown = set(self.inputs) - set(self.INPUTS) - set(self.OPTIONAL_INPUTS)
+        missing = set(self.INPUTS) - set(self.inputs)
+        if unknown or missing:
+            raise TypeError(f"{type(self).__name__}: inputs {sorted(unknown)} unknown, {sorted(missing)} missing")
+
+    def frames(self) -> FrameRange:
+        """The frames this node can give: by default those of its first input."""
+        return self.inputs[self.INPUTS[0]].frames()
+
+    def frames_needed(self, frame: int) -> Mapping[str, tuple[int, ...]]:
+        """Which frames of each input `evaluate(frame)` may fetch: by default the same frame of each."""
+        return dict.fromkeys(self.inputs, (frame,))
+
+    def identity(self, frame: int) -> tuple[str, int] | None:
+        """The (input, frame) that is passed through unchanged at this frame, or None where there is work to do."""
+        return None
+
+    def key(self, frame: int) -> str:
+        """The name of the result at this frame: a digest of everything that the pixels depend on."""
+        passed = self.identity(frame)
+        if passed is not None:
+            return self.inputs[passed[0]].key(passed[1])
+        needed = {name: [self.inputs[name].key(f) for f in frames] for name, frames in self.frames_needed(frame).items()}
+        return digest(type(self).__name__, self.VERSION, self.key_params(), needed, self.key_extra(frame))
+
+    def key_params(self) -> Mapping[str, Any]:
+        """The parameters as they enter the key; a node whose parameter is a path replaces it by its content here."""
+        return asdict(self.params)
+
+    def key_extra(self, frame: int) -> Any:
+        """What else the result depends on, as JSON: a frame number used as a seed, a library's version."""
+        return None
+
+    @abstractmethod
+    def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Any:
+        """The result at this frame: an `Image`, or an artefact (an array such as a flow field).
+
+        Must call `cancel()` at least every quarter of a second, and fetch nothing that `frames_needed` did not name.
+        """

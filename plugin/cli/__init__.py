@@ -1,0 +1,1 @@
+"""The `fewstroke` command: a host like the others."""
