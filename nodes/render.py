@@ -64,14 +64,16 @@ class Evaluator:
         # Two threads that want the same result wait for one computation rather than doing it twice.
         with self._guard:
             lock = self._running.setdefault(key, threading.Lock())
-        with lock:
-            result = self._cache.get(key)
-            if result is None:
-                result = node.evaluate(frame, self._fetch(node, frame, cancel), cancel)
-                self._cache.put(key, result)
-        with self._guard:
-            self._running.pop(key, None)
-        return result
+        try:
+            with lock:
+                result = self._cache.get(key)
+                if result is None:
+                    result = node.evaluate(frame, self._fetch(node, frame, cancel), cancel)
+                    self._cache.put(key, result)
+                return result
+        finally:
+            with self._guard:
+                self._running.pop(key, None)
 
     def _fetch(self, node: Node, frame: int, cancel: Cancel) -> Callable[[str, int], Any]:
         needed = node.frames_needed(frame)

@@ -1,0 +1,1 @@
+"""Pixels and networks: arrays in, arrays out. Knows no files, no graph, no host."""
