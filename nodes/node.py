@@ -1,8 +1,8 @@
 """The node contract, in the footsteps of OFX's getFramesNeeded and isIdentity and of Gaffer's hash and compute.
 
 Requirements this design meets:
-- A node is a pure function of (parameters, frame number, inputs). No state survives a call, so neither order nor threads
-  nor processes nor machines can change a pixel.
+- A node is a pure function of (parameters, frame number, inputs). No state survives a call, so neither order nor
+  threads nor processes nor machines can change a pixel.
 - A node says beforehand which frames of which input it may read, and under which key its result stands. The key is made
   of everything the result depends on; equal keys mean equal pixels, on any machine.
 - Identity is passed on: a node that changes nothing at a frame names the input that it passes through, and nothing is
@@ -39,9 +39,11 @@ class Node(ABC):
     inputs   input name -> the node it is linked to; optional inputs that are not linked are absent
     params   a frozen dataclass of JSON values; every one of them changes the key
     VERSION  raised whenever the node's code changes its pixels
+    ARTEFACT whether the result is an array worth keeping on disk (a flow field, a registration), not an `Image`
     """
 
     VERSION: ClassVar[int] = 1
+    ARTEFACT: ClassVar[bool] = False
     INPUTS: ClassVar[tuple[str, ...]] = ()
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ()
 
@@ -70,7 +72,9 @@ class Node(ABC):
         passed = self.identity(frame)
         if passed is not None:
             return self.inputs[passed[0]].key(passed[1])
-        needed = {name: [self.inputs[name].key(f) for f in frames] for name, frames in self.frames_needed(frame).items()}
+        needed = {
+            name: [self.inputs[name].key(f) for f in frames] for name, frames in self.frames_needed(frame).items()
+        }
         return digest(type(self).__name__, self.VERSION, self.key_params(), needed, self.key_extra(frame))
 
     def key_params(self) -> Mapping[str, Any]:

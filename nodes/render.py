@@ -1,56 +1,26 @@
 """Evaluation of graphs: one frame (`Evaluator`), or many on a thread pool (`render_frames`)."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..engine.errors import CancelledError
-from ..engine.image import Image
+from .cache import DiskCache, MemoryCache
 from .node import Cancel, Node, never
 
 
-class MemoryCache:
-    """Results by key, bounded in bytes; the least recently used go first. Thread-safe."""
-
-    def __init__(self, capacity_bytes: int = 512 << 20):
-        self._capacity = capacity_bytes
-        self._size = 0
-        self._entries: OrderedDict[str, Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: str) -> Any | None:
-        with self._lock:
-            if key in self._entries:
-                self._entries.move_to_end(key)
-            return self._entries.get(key)
-
-    def put(self, key: str, value: Any) -> None:
-        size = _bytes(value)
-        with self._lock:
-            if key in self._entries or size > self._capacity:
-                return
-            self._entries[key] = value
-            self._size += size
-            while self._size > self._capacity:
-                _, dropped = self._entries.popitem(last=False)
-                self._size -= _bytes(dropped)
-
-
-def _bytes(value: Any) -> int:
-    array = value.pixels if isinstance(value, Image) else value
-    return array.nbytes if isinstance(array, np.ndarray) else 1024
-
-
 class Evaluator:
-    """Pulls results through a graph, each computed once while it stays in the cache. Thread-safe."""
+    """Pulls results through a graph, each computed once while it stays in the cache. Thread-safe.
 
-    def __init__(self, cache: MemoryCache | None = None):
-        self._cache = cache or MemoryCache()
+    memory  keeps every node's results
+    disk    keeps those of artefact nodes, for the next process too
+    """
+
+    def __init__(self, memory: MemoryCache | None = None, disk: DiskCache | None = None):
+        self._memory = memory or MemoryCache()
+        self._disk = disk or DiskCache()
         self._running: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -66,14 +36,22 @@ class Evaluator:
             lock = self._running.setdefault(key, threading.Lock())
         try:
             with lock:
-                result = self._cache.get(key)
+                result = self._memory.get(key)
                 if result is None:
-                    result = node.evaluate(frame, self._fetch(node, frame, cancel), cancel)
-                    self._cache.put(key, result)
+                    result = self._compute(node, frame, key, cancel)
+                    self._memory.put(key, result)
                 return result
         finally:
             with self._guard:
                 self._running.pop(key, None)
+
+    def _compute(self, node: Node, frame: int, key: str, cancel: Cancel) -> Any:
+        result = self._disk.get(key) if node.ARTEFACT else None
+        if result is None:
+            result = node.evaluate(frame, self._fetch(node, frame, cancel), cancel)
+            if node.ARTEFACT:
+                self._disk.put(key, result)
+        return result
 
     def _fetch(self, node: Node, frame: int, cancel: Cancel) -> Callable[[str, int], Any]:
         needed = node.frames_needed(frame)
