@@ -399,7 +399,8 @@ def _choose_channels(
                 unnamed.add(key)
             short = _LONG_NAMES.get(channel.upper()) or channel.upper()
             layers.setdefault(key, {}).setdefault(short, index)
-            single.setdefault(full_name.casefold(), (part, index))
+            for name in (full_name, f"{key[1]}.{channel}"):
+                single.setdefault(name.casefold(), (part, index))
 
     if layer:
         wanted = layer.casefold()
@@ -414,9 +415,10 @@ def _choose_channels(
         key = found[0]
     else:
 
-        def rank(key: tuple[int, str]) -> tuple[bool, bool, bool]:
+        def rank(key: tuple[int, str]) -> tuple[bool, ...]:
             last_word = key[1].rpartition(".")[2].casefold()
-            return not {"R", "G", "B"} <= layers[key].keys(), key not in unnamed, last_word not in ("combined", "rgba")
+            has_rgb = {"R", "G", "B"} <= layers[key].keys()
+            return not has_rgb, key[1] != "", last_word not in ("combined", "rgba"), key not in unnamed
 
         key = min(layers, key=rank)
 

@@ -1,0 +1,57 @@
+"""Fixtures for all tests: seeded random numbers, and small pictures on disk."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import OpenImageIO as oiio
+import pytest
+
+Save = Callable[..., Path]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(1)
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    """`save(name, pixels, type, channels, window, **attributes)` writes a picture with OpenImageIO alone.
+
+    pixels    (H, W, C) in the file's own values, floats (integer files: 0..1)
+    type      "half", "float", "uint8" or "uint16"
+    channels  channel names
+    window    display window (x, y, width, height) with the data window's corner at (0, 0)
+    """
+
+    def save(
+        name: str,
+        pixels: np.ndarray,
+        type: str = "half",
+        channels: Sequence[str] = (),
+        window: tuple[int, int, int, int] | None = None,
+        **attributes: Any,
+    ) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        height, width, count = pixels.shape
+        spec = oiio.ImageSpec(width, height, count, type)
+        spec["DateTime"] = ""
+        if channels:
+            spec.channelnames = tuple(channels)
+            spec.alpha_channel = channels.index("A") if "A" in channels else -1
+        if window:
+            spec.full_x, spec.full_y, spec.full_width, spec.full_height = window
+        for key, value in attributes.items():
+            spec[key.replace("__", ":")] = value
+        if type.startswith("uint"):
+            dtype = np.dtype(type)
+            pixels = np.rint(pixels * np.iinfo(dtype).max).astype(dtype)
+        output = oiio.ImageOutput.create(str(path))
+        assert output is not None and output.open(str(path), spec), oiio.geterror()
+        assert output.write_image(np.ascontiguousarray(pixels)) and output.close(), output.geterror()
+        return path
+
+    return save
