@@ -1,0 +1,445 @@
+"""The guide layer: a mixture of Gaussians that sticks to the surfaces of the shot (the paper's 3.3).
+
+Random points of random colour are strewn over the key frame and carried to every other frame by image registration
+(arap.py), so that the network can tell alike-looking places apart and paints the same place alike in every frame.
+
+How any frame stays independent of what else was rendered: `Span` nodes form a binary tree over fixed anchor frames,
+`interval` frames apart, counted from the key frame both ways. A span of level 0 registers an anchor to the next one;
+one of level n joins two of level n - 1 and registers its two ends directly, which takes out what the two erred.
+`Register` joins the few spans (at most log2 of their number) between the key frame and a frame, and registers these
+two directly again. So errors add up over a handful of steps, not hundreds; the chain is the same whoever asks first;
+spans are artefacts that all frames share; those of a far frame can be computed on as many machines as there are.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from scipy.spatial import KDTree
+
+from ..engine.color import encode
+from ..engine.digest import digest
+from ..engine.errors import ParameterError, ShapeError
+from ..engine.image import Image, unpremultiply
+from .arap import agreement, register
+from .node import Cancel, Fetch, Node
+from .warp import compose, inside, warp
+
+WORK_AREA = 512 * 288
+"""Pixels that registration works on; larger frames are reduced to it, as the sizes in arap.py are made for it."""
+
+REFERENCE_HEIGHT = 288
+"""Sizes of the guide are in pixels of a frame this high and grow with the frame, so that a proxy has the same guide."""
+
+LEVELS = 20
+"""Spans reach over 2^19 intervals: more than any shot."""
+
+
+@dataclass(frozen=True)
+class RegisterParams:
+    """keyframe  the frame that others are registered to
+    interval  frames between anchors
+    """
+
+    keyframe: int
+    interval: int = 4
+
+
+class _Registration(Node):
+    """What `Span` and `Register` share.
+
+    Result: a deformation, float32 (L, h, w, 3) at the working size: for each layer, how far each pixel of the first
+    frame has moved (x right, y down, in pixels of the working size) and how surely it is seen there, 0..1. There is one
+    layer; with a matte there are two, the background and the subject.
+
+    footage  the pictures
+    matte    the subject's coverage, one channel
+    vectors  the true motion from each frame to the next, float32 (H, W, 2) in pixels: used instead of matching
+    """
+
+    ARTEFACT: ClassVar[bool] = True
+    INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
+
+    def _path(self, frame: int) -> list[int]:
+        """The footage's frames from the key frame to this one, both included."""
+        key = self.params.keyframe
+        low, high = min(key, frame), max(key, frame)
+        path = sorted({key, frame, *(f for f in self.inputs["footage"].frames() if low < f < high)})
+        return path if frame >= key else path[::-1]
+
+    def _reads_of_walk(self, path: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        if "vectors" in self.inputs:
+            return {"vectors": tuple(min(pair) for pair in itertools.pairwise(path))}
+        return self._reads_of_match(path[0], path[-1])
+
+    def _walk(self, path: Sequence[int], fetch: Fetch, cancel: Cancel) -> np.ndarray:
+        """The deformation along a short stretch of the path, from its first frame to its last."""
+        if "vectors" in self.inputs:
+            return _follow(path, fetch, cancel)
+        return self._match(path[0], path[-1], None, fetch, cancel)
+
+    def _reads_of_match(self, start: int, end: int) -> dict[str, tuple[int, ...]]:
+        return {name: (start, end) for name in ("footage", "matte") if name in self.inputs}
+
+    def _match(self, start: int, end: int, known: np.ndarray | None, fetch: Fetch, cancel: Cancel) -> np.ndarray:
+        """The deformation between two frames by their pictures, starting from what is known of it, if anything."""
+        source, target = (_work_picture(fetch("footage", frame)) for frame in (start, end))
+        if source.shape != target.shape or (known is not None and known.shape[1:3] != source.shape[:2]):
+            raise ShapeError(
+                f"the guide layer needs pictures and vectors of one shape, but frames {start} and {end} differ",
+                expected=source.shape,
+                actual=target.shape if known is None else known.shape[1:],
+            )
+        if "vectors" in self.inputs and known is not None:
+            return np.dstack([known[0, ..., :2], agreement(source, target, known[0, ..., :2])])[None]
+        mattes: list[Any] = [(None, None)]
+        if "matte" in self.inputs:
+            subject = [_work_matte(fetch("matte", frame), source.shape[:2]) for frame in (start, end)]
+            mattes = [[1 - matte for matte in subject], subject]
+        layers = [
+            register(
+                source,
+                target,
+                initial=None if known is None else np.ascontiguousarray(known[index, ..., :2]),
+                trust=None if known is None else known[index, ..., 2],
+                source_matte=source_matte,
+                target_matte=target_matte,
+                cancel=cancel,
+            )
+            for index, (source_matte, target_matte) in enumerate(mattes)
+        ]
+        return np.stack([np.dstack(layer) for layer in layers])
+
+
+class Span(_Registration):
+    """The deformation over 2^level intervals, from an anchor frame to the anchor frame asked for, away from the key.
+
+    _halves  the spans of half the length; there are none at level 0
+    """
+
+    OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors", "_halves")
+
+    def __init__(self, params: RegisterParams, level: int, **inputs: Node | None):
+        super().__init__(params, **inputs)
+        self._length = params.interval << level
+
+    def _stretch(self, frame: int) -> list[int]:
+        return self._path(frame)[-1 - self._length :]
+
+    def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
+        path = self._stretch(frame)
+        if "_halves" not in self.inputs:
+            return self._reads_of_walk(path)
+        return {"_halves": (path[self._length // 2], frame)} | self._reads_of_match(path[0], frame)
+
+    def key(self, frame: int) -> str:
+        # All that the tree below depends on, flat: a walk through it would ask for each anchor's key at every level.
+        path = self._stretch(frame)
+        frames = {"footage": path[:: self.params.interval], "matte": path[:: self.params.interval], "vectors": path}
+        leaves = {name: [node.key(f) for f in frames[name]] for name, node in self.inputs.items() if name in frames}
+        return digest("Span", self.VERSION, self.params.interval, path[0] < path[-1], leaves, cv2.__version__)
+
+    def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
+        path = self._stretch(frame)
+        if "_halves" not in self.inputs:
+            return self._walk(path, fetch, cancel)
+        known = _join(fetch("_halves", path[self._length // 2]), fetch("_halves", frame))
+        return self._match(path[0], frame, known, fetch, cancel)
+
+
+class Register(_Registration):
+    """The deformation from the key frame to any frame."""
+
+    OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors", *(f"_spans{level}" for level in range(LEVELS)))
+
+    def __init__(self, params: RegisterParams, footage: Node, matte: Node | None = None, vectors: Node | None = None):
+        if params.interval < 1:
+            raise ParameterError(f"the guide's anchor interval is {params.interval}: use 1 or more frames")
+        # True motion needs no help to keep the layers apart.
+        sources = {"footage": footage, "matte": None if vectors else matte, "vectors": vectors}
+        spans: dict[str, Node] = {}
+        halves = None
+        for level in range(LEVELS):
+            halves = spans[f"_spans{level}"] = Span(params, level, _halves=halves, **sources)
+        super().__init__(params, **sources, **spans)
+
+    def _stretches(self, path: list[int]) -> tuple[list[tuple[str, int]], list[int]]:
+        """The spans from the key frame to the last anchor (input, last frame), and the path from there on."""
+        interval = self.params.interval
+        anchors = (len(path) - 1) // interval
+        spans: list[tuple[str, int]] = []
+        done = 0
+        for level in reversed(range(anchors.bit_length())):
+            if anchors >> level & 1:
+                done += interval << level
+                spans.append((f"_spans{level}", path[done]))
+        return spans, path[done:]
+
+    def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
+        path = self._path(frame)
+        spans, rest = self._stretches(path)
+        needed: dict[str, tuple[int, ...]] = {name: (last,) for name, last in spans}
+        for reads in (self._reads_of_walk(rest) if len(rest) > 1 else {}, self._reads_of_match(path[0], frame)):
+            for name, frames in reads.items():
+                needed[name] = tuple(dict.fromkeys(needed.get(name, ()) + frames))
+        return needed
+
+    def key_extra(self, frame: int) -> str:
+        return cv2.__version__
+
+    def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
+        path = self._path(frame)
+        spans, rest = self._stretches(path)
+        pieces = [fetch(name, last) for name, last in spans]
+        if len(rest) > 1:
+            pieces.append(self._walk(rest, fetch, cancel))
+        if not pieces:
+            picture = fetch("footage", frame)
+            height, width = work_size(picture.height, picture.width)
+            still = np.zeros((2 if "matte" in self.inputs else 1, height, width, 3), np.float32)
+            still[..., 2] = 1
+            return still
+        return self._match(path[0], frame, reduce(_join, pieces), fetch, cancel)
+
+
+def work_size(height: int, width: int) -> tuple[int, int]:
+    """The height and width that a frame is registered at."""
+    scale = min(1.0, (WORK_AREA / (height * width)) ** 0.5)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _work_picture(picture: Image) -> np.ndarray:
+    """As `register` takes it: float32 (h, w, 3), encoded, at the working size."""
+    height, width = work_size(picture.height, picture.width)
+    pixels = np.ascontiguousarray(unpremultiply(picture))
+    return encode(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA))
+
+
+def _work_matte(matte: Image, shape: tuple[int, int]) -> np.ndarray:
+    """The matte's coverage at the working size: float32 (h, w), 0..1."""
+    pixels = np.ascontiguousarray(matte.coverage if matte.coverage is not None else matte.pixels[..., :1])
+    return np.clip(cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA), 0, 1)
+
+
+def _join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """A deformation from a to c, from those from a to b and from b to c; as sure as the less sure of the two."""
+    layers = []
+    for one, two in zip(first, second, strict=True):
+        flow = np.ascontiguousarray(one[..., :2])
+        sure = np.minimum(one[..., 2], warp(np.ascontiguousarray(two[..., 2]), flow)) * inside(flow)
+        layers.append(np.dstack([compose(flow, np.ascontiguousarray(two[..., :2])), sure]))
+    return np.stack(layers)
+
+
+def _follow(path: Sequence[int], fetch: Fetch, cancel: Cancel) -> np.ndarray:
+    """The deformation along a stretch of the path by vectors alone."""
+    total = None
+    for before, after in itertools.pairwise(path):
+        cancel()
+        vectors = fetch("vectors", min(before, after))
+        full = vectors.shape[:2]
+        height, width = work_size(*full)
+        flow = cv2.resize(np.asarray(vectors, np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        flow = flow * np.array([width / full[1], height / full[0]], np.float32)
+        if after < before:
+            flow = _inverse(flow)
+        total = flow if total is None else compose(total, flow)
+    assert total is not None
+    return np.dstack([total, inside(total)])[None].astype(np.float32)
+
+
+def _inverse(flow: np.ndarray) -> np.ndarray:
+    """The motion back: what lies at x came from x + inverse[x]. By fixed-point iteration."""
+    inverse = -flow
+    for _ in range(10):
+        inverse = -warp(flow, inverse)
+    return inverse
+
+
+@dataclass(frozen=True)
+class GuideParams:
+    """keyframe  the painted frame that the points are strewn over; with several, any one of them
+    spacing   least distance between points, in pixels of a frame 288 pixels high
+    sigma     standard deviation of the Gaussians, in the same pixels
+    seed      of places and colours
+    interval  frames between the anchors of the registration
+    """
+
+    keyframe: int
+    spacing: float = 12.0
+    sigma: float = 5.0
+    seed: int = 0
+    interval: int = 4
+
+
+class Guide(Node):
+    """The mixture of Gaussians, at any frame: an `Image` of three channels, 0..1, without alpha.
+
+    One set of points, strewn over one key frame, serves all key frames: at each painted frame the network learns from
+    the points as they lie there, which are the same points, of the same colours, as at every other frame. Where the
+    shot shows what the key frame did not (uncovered background, what comes in at the border), points of a second set
+    show, which covers the whole plane and moves with the dominant motion of the shot; so nothing pops, and what a frame
+    shows depends on that frame's deformation alone.
+
+    footage  the pictures
+    matte    optional: the subject's coverage, one channel; subject and background get points and deformations apart
+    vectors  optional: true motion from each frame to the next, float32 (H, W, 2) in pixels; replaces the estimation
+    """
+
+    INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
+    OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors", "_registration")
+
+    def __init__(self, params: GuideParams, footage: Node, matte: Node | None = None, vectors: Node | None = None):
+        if params.spacing < 1 or params.sigma <= 0:
+            raise ParameterError(
+                f"a guide layer with spacing {params.spacing} and sigma {params.sigma} cannot be drawn: "
+                "use a spacing of 1 pixel or more and a sigma above 0"
+            )
+        registration = Register(RegisterParams(params.keyframe, params.interval), footage, matte, vectors)
+        super().__init__(params, footage=footage, matte=matte, vectors=vectors, _registration=registration)
+
+    def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
+        return dict.fromkeys(self.inputs.keys() - {"vectors"}, (frame,))
+
+    def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
+        picture = fetch("footage", frame)
+        layers = []
+        for index, deformation in enumerate(fetch("_registration", frame)):
+            cancel()
+            points = _carried(deformation, self.params, index)
+            mixture = _mixture(*points, deformation.shape[:2], self.params.sigma, cancel)
+            layers.append(cv2.resize(mixture, (picture.width, picture.height), interpolation=cv2.INTER_CUBIC))
+        pixels = layers[0]
+        if len(layers) == 2:
+            matte = _work_matte(fetch("matte", frame), pixels.shape[:2])[..., None]
+            pixels = pixels + matte * (layers[1] - pixels)
+        return Image(np.clip(pixels, 0, 1))
+
+
+HIDDEN = 0.05
+"""The weight of a point that is not seen where it should be: it gives way to those that are, and counts where there are
+no others."""
+
+TILE = 48
+"""The random points repeat after this many spacings; their colours do not."""
+
+
+def _carried(deformation: np.ndarray, params: GuideParams, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the points of a layer lie after a deformation (h, w, 3): places (N, 2), colours (N, 3), weights (N,)."""
+    height, width = deformation.shape[:2]
+    spacing = params.spacing * height / REFERENCE_HEIGHT
+    sources, colors = _strewn(np.zeros(2), np.array([width, height]), spacing, params.seed, 2 * layer)
+    column = np.minimum(sources[:, 0].astype(int), width - 1)
+    row = np.minimum(sources[:, 1].astype(int), height - 1)
+    moved = deformation[row, column].astype(np.float64)
+    places = sources - 0.5 + moved[:, :2]
+    weights = HIDDEN + (1 - HIDDEN) * moved[:, 2]
+
+    matrix, shift = _dominant_motion(deformation)
+    margin = 3 * spacing
+    corners = np.array([[x, y] for x in (-margin, width + margin) for y in (-margin, height + margin)])
+    origin = (corners - shift) @ np.linalg.inv(matrix).T
+    spare, spare_colors = _strewn(origin.min(axis=0), origin.max(axis=0), spacing, params.seed, 2 * layer + 1)
+    spare_places = spare @ matrix.T + shift
+    # Points of a layer lie at most one spacing from any place, so a spare one shows only where the layer has a hole.
+    gap = KDTree(places).query(spare_places)[0] / spacing - 1
+    spare_weights = np.clip(gap / 0.5, 0, 1)
+    spare_weights = spare_weights * spare_weights * (3 - 2 * spare_weights)
+    return (
+        np.concatenate([places, spare_places]),
+        np.concatenate([colors, spare_colors]),
+        np.concatenate([weights, spare_weights]),
+    )
+
+
+def _dominant_motion(deformation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The affine motion that most of the picture follows: matrix (2, 2) and shift (2,), x -> matrix x + shift.
+
+    Least squares, reweighted after Geman and McClure ("Statistical methods for tomographic image reconstruction", 1987)
+    with a scale that shrinks: whatever moves on its own drops out.
+    """
+    sample = deformation[4::8, 4::8].reshape(-1, 3).astype(np.float64)
+    y, x = np.mgrid[4 : deformation.shape[0] : 8, 4 : deformation.shape[1] : 8]
+    places = np.stack([x.ravel(), y.ravel(), np.ones(x.size)], -1)
+    sure = sample[:, 2] + 1e-3
+    motion = np.zeros((3, 2))
+    weights = sure
+    for scale in (64, 32, 16, 8, 4, 2, 2, 2):
+        # einsum adds in a fixed order; a matrix product may not, with another number of threads.
+        normal = np.einsum("ni,nj,n->ij", places, places, weights) + 1e-6 * np.eye(3)
+        motion = np.linalg.solve(normal, np.einsum("ni,nk,n->ik", places, sample[:, :2], weights))
+        error = np.square(sample[:, :2] - places @ motion).sum(axis=1)
+        weights = sure / np.square(1 + error / scale**2)
+    return np.eye(2) + motion[:2].T, motion[2]
+
+
+def _strewn(low: np.ndarray, high: np.ndarray, spacing: float, seed: int, stream: int) -> tuple[np.ndarray, np.ndarray]:
+    """The random points of the plane between two corners: places (N, 2) and colours (N, 3), 0..1."""
+    tile = _tile(seed, stream)
+    first, last = (np.floor(corner / (spacing * TILE)).astype(int) for corner in (low, high))
+    places, colors = [], []
+    for row in range(first[1], last[1] + 1):
+        for column in range(first[0], last[0] + 1):
+            places.append((tile + np.array([column, row]) * TILE) * spacing)
+            # SeedSequence takes no negative numbers.
+            key = (seed & 0xFFFFFFFF, stream, column & 0xFFFFFFFF, row & 0xFFFFFFFF)
+            colors.append(np.random.default_rng(key).random((len(tile), 3)))
+    points, paint = np.concatenate(places), np.concatenate(colors)
+    within = ((points >= low) & (points < high)).all(axis=1)
+    return points[within], paint[within]
+
+
+@lru_cache(maxsize=32)
+def _tile(seed: int, stream: int) -> np.ndarray:
+    """A periodic Poisson-disk sample of a square of TILE spacings: float64 (N, 2), in spacings.
+
+    Dart throwing (Cook, "Stochastic Sampling in Computer Graphics", 1986) until next to no gap is left.
+    """
+    random = np.random.default_rng((seed & 0xFFFFFFFF, stream))
+    # A cell holds one point at most, as its diagonal is no more than one spacing.
+    cells = int(np.ceil(TILE * 2**0.5))
+    size = TILE / cells
+    grid = np.full((cells, cells, 2), np.inf)
+    ring = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)])
+    for dart in random.random((12 * cells * cells, 2)) * TILE:
+        around = (dart // size).astype(int) + ring
+        near = grid[around[:, 1] % cells, around[:, 0] % cells] - dart
+        near -= TILE * np.round(np.nan_to_num(near, posinf=0) / TILE)
+        if np.square(near).sum(axis=1).min() >= 1:
+            column, row = (dart // size).astype(int) % cells
+            grid[row, column] = dart
+    return grid[np.isfinite(grid[..., 0])]
+
+
+def _mixture(
+    places: np.ndarray,
+    colors: np.ndarray,
+    weights: np.ndarray,
+    shape: tuple[int, int],
+    sigma: float,
+    cancel: Cancel,
+) -> np.ndarray:
+    """Each pixel's mean of the points' colours, weighted by their Gaussians: float32 (h, w, 3).
+
+    The Gaussians are round whatever the deformation did to the surroundings (the paper's reason to take Gaussians).
+    """
+    height, width = shape
+    sigma = sigma * height / REFERENCE_HEIGHT
+    reach = 5 * sigma
+    total = np.zeros((height, width, 4))
+    x, y = np.arange(width), np.arange(height)
+    for index, (place, color, weight) in enumerate(zip(places, colors, weights, strict=True)):
+        if index % 256 == 0:
+            cancel()
+        (left, top), (right, bottom) = np.ceil(place - reach).astype(int), np.floor(place + reach).astype(int) + 1
+        columns, rows = slice(max(left, 0), max(right, 0)), slice(max(top, 0), max(bottom, 0))
+        if weight == 0 or columns.start >= width or rows.start >= height:
+            continue
+        across = np.exp(np.square(x[columns] - place[0]) / (-2 * sigma**2))
+        down = np.exp(np.square(y[rows] - place[1]) / (-2 * sigma**2)) * weight
+        total[rows, columns] += (down[:, None] * across)[..., None] * np.append(color, 1)
+    return (total[..., :3] / total[..., 3:]).astype(np.float32)
