@@ -1,13 +1,17 @@
+import shutil
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
+import OpenImageIO as oiio
 import pytest
 from standing import Footage, check_cancel, check_declared, check_keys, check_order, fresh_evaluator
 
-from fewstroke.engine.errors import CancelledError, ParameterError, ShapeError
+from fewstroke.engine.errors import CancelledError, FrameMissingError, ImageError, ParameterError, ShapeError
 from fewstroke.engine.image import Alpha, Image
-from fewstroke.nodes.motion import Flow, FlowParams, consistent, estimate_flow, is_cut
+from fewstroke.nodes.motion import Flow, FlowParams, Vectors, VectorsParams, consistent, estimate_flow, is_cut
 
 
 def texture(seed: int, size: int = 200) -> np.ndarray:
@@ -159,3 +163,99 @@ def test_cut_to_and_from_black_and_flashes() -> None:
     assert not is_cut(black, black)
     assert is_cut(black, picture) and is_cut(picture, black)
     assert is_cut(picture, Image(picture.pixels * np.float32(5)))
+
+
+# ---- vectors from renderers
+
+BLENDER = ["ViewLayer.Vector.X", "ViewLayer.Vector.Y", "ViewLayer.Vector.Z", "ViewLayer.Vector.W"]
+NUKE = ["forward.u", "forward.v", "backward.u", "backward.v"]
+
+
+def write_passes(save, channels: list[str], frames: int = 5, **options) -> Path:
+    """A camera whose content moves 3 px right and 2 px down from every frame to the next, in pixels with y up."""
+    to_next, to_previous = (3, -2), (-3, 2)
+    # Blender's Z and W point from the next frame to this one; so they are equal to X and Y where motion is steady.
+    values = (*to_previous, *to_previous) if channels[0].endswith("X") else (*to_next, *to_previous)
+    pixels = np.tile(np.array(values, np.float32), (6, 8, 1))
+    paths = [save(f"pass.{t:04d}.exr", pixels, "float", channels, **options) for t in range(1, frames + 1)]
+    return paths[0].parent / "pass.####.exr"
+
+
+@pytest.mark.parametrize("channels", [BLENDER, NUKE, [f"rgba.{name}" for name in NUKE]])
+@pytest.mark.parametrize("offset", [1, -1, 2, -2])
+def test_vectors_are_flow(save, channels: list[str], offset: int) -> None:
+    path = write_passes(save, channels)
+    flow = fresh_evaluator()(Vectors(VectorsParams(str(path), offset=offset)), 3)
+    assert flow.dtype == np.float32 and np.array_equal(flow, np.tile([3 * offset, 2 * offset], (6, 8, 1)))
+
+
+def test_vectors_where_each_layer_is_a_part(tmp_path: Path) -> None:
+    spec = oiio.ImageSpec(8, 6, 4, oiio.FLOAT)
+    specs = []
+    for part, channels in (("V.Combined", "RGBA"), ("V.Vector", "XYZW")):
+        specs.append(spec.copy())
+        specs[-1].channelnames = tuple(channels)
+        specs[-1]["oiio:subimagename"] = part
+    output = oiio.ImageOutput.create("x.exr")
+    assert output
+    assert output.open(str(tmp_path / "p.1.exr"), tuple(specs))
+    assert output.write_image(np.ones((6, 8, 4), np.float32))
+    assert output.open(str(tmp_path / "p.1.exr"), specs[1], "AppendSubimage")
+    assert output.write_image(np.tile(np.array([-3, 2, -3, 2], np.float32), (6, 8, 1))) and output.close()
+    flow = fresh_evaluator()(Vectors(VectorsParams(str(tmp_path / "p.#.exr"))), 1)
+    assert np.array_equal(flow[0, 0], [3, 2])
+
+
+def test_vectors_fill_the_display_window(save) -> None:
+    path = write_passes(save, NUKE, window=(-1, -2, 12, 10))
+    flow = fresh_evaluator()(Vectors(VectorsParams(str(path))), 1)
+    assert flow.shape == (10, 12, 2) and np.array_equal(flow[2, 1], [3, 2]) and not flow[:2].any()
+
+
+def test_vectors_choose_the_layer(save) -> None:
+    layers = [f"{layer}.{name}" for layer in ("Near", "Far") for name in NUKE]
+    pixels = np.tile(np.array([1, 0, 0, 0, 5, 0, 0, 0], np.float32), (6, 8, 1))
+    path = str(save("v.1.exr", pixels, "float", layers).parent / "v.#.exr")
+    found = [fresh_evaluator()(Vectors(VectorsParams(path, layer)), 1)[0, 0, 0] for layer in ("", "near", "Far")]
+    assert found[1:] == [1, 5] and found[0] in (1, 5)
+    with pytest.raises(ImageError, match=r"frame 1 \(v.1.exr\) has no motion vectors in Middle"):
+        fresh_evaluator()(Vectors(VectorsParams(path, "Middle")), 1)
+
+
+def test_vectors_standing(save) -> None:
+    params = VectorsParams(str(write_passes(save, BLENDER)), offset=2)
+    node = Vectors(params)
+    assert list(node.frames()) == [1, 2, 3] and list(node.towards(-1).frames()) == [2, 3, 4, 5]
+    key = node.key(1)
+    check_order(node, [1, 2, 3])
+    check_cancel(node, 1)
+    assert len({key, node.towards(1).key(1), node.towards(-1).key(3), Vectors(replace(params, layer="V")).key(1)}) == 4
+    # The key goes by what the files hold, not by their names; only the passes on the way count.
+    folder = Path(params.path).parent
+    other = Vectors(replace(params, path=str(folder / "copy.####.exr")))
+    for t in (1, 2, 3):
+        shutil.copy(folder / f"pass.{t:04d}.exr", folder / f"copy.{t:04d}.exr")
+    assert other.key(1) == key
+    save("copy.0002.exr", np.zeros((6, 8, 4)), "float", BLENDER)
+    assert other.key(1) != key
+
+
+def test_vectors_refuse_bad_files(save) -> None:
+    path = write_passes(save, BLENDER)
+    with pytest.raises(ParameterError, match="offset"):
+        Vectors(VectorsParams(str(path), offset=0))
+    with pytest.raises(FrameMissingError):
+        fresh_evaluator()(Vectors(VectorsParams(str(path))), 99)
+    broken = path.parent / "pass.0001.exr"
+    broken.write_bytes(broken.read_bytes()[:-60])
+    with pytest.raises(ImageError, match=r"frame 1 \(pass.0001.exr\)"):
+        fresh_evaluator()(Vectors(VectorsParams(str(path))), 1)
+    broken.write_bytes(b"no picture at all")
+    with pytest.raises(ImageError, match="damaged"):
+        fresh_evaluator()(Vectors(VectorsParams(str(path))), 1)
+    save("pass.0002.exr", np.full((6, 8, 4), np.nan), "float", BLENDER)
+    with pytest.raises(ImageError, match="NaN"):
+        fresh_evaluator()(Vectors(VectorsParams(str(path))), 2)
+    save("pass.0003.exr", np.zeros((6, 8, 3)), "float", ["R", "G", "B"])
+    with pytest.raises(ImageError, match="Vector pass"):
+        fresh_evaluator()(Vectors(VectorsParams(str(path))), 3)
