@@ -15,7 +15,7 @@ import PyOpenColorIO as ocio
 from .errors import ColorError
 
 BUILTIN_CONFIG = "studio-config-v4.0.0_aces-v2.0_ocio-v2.5"
-"""Used where `$OCIO` is not set: ACES 2.0 with the common camera spaces; pinned so that it never shifts under a shot."""
+"""Used where `$OCIO` is not set: ACES 2.0 and the common camera spaces; pinned, so that it never shifts under a shot."""
 
 LINEAR_REC709 = "Linear Rec.709 (sRGB)"
 SRGB = "sRGB"

@@ -1,7 +1,7 @@
 """The one image contract.
 
-Everything that passes between nodes is an `Image`: float32, (H, W, C), C = 1 (matte), 3 (RGB) or 4 (RGBA), row 0 on top,
-scene-linear where it is a picture. How alpha is associated is part of the type, never guessed from the pixels.
+Every picture between nodes is an `Image`: float32, (H, W, C), C = 1 (matte), 3 (RGB) or 4 (RGBA), row 0 on top,
+scene-linear. How alpha is associated is part of the type, never guessed from the pixels.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Lays the three top-level folders out as the import package they are: `python install/stage.py build/dev/fewstroke --link`.
+"""Lays the three folders out as the import package they are: `python install/stage.py build/dev/fewstroke --link`.
 
 Static checkers cannot see setuptools' package-dir mapping; they read this tree of links instead. Without `--link` the
 folders are copied, for builds that must hold real files (the Blender extension).

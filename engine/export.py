@@ -1,0 +1,232 @@
+"""torch to ONNX: one file that needs no other, and whose arithmetic is checked against torch before it is handed out.
+
+The graph takes scene-linear pixels (N, C, H, W) of any size and gives scene-linear pixels (N, 3, H, W): the working
+curve, the padding, the network and the way back all stand inside, so that a host that knows nothing but ONNX gets the
+right picture. Batch normalisation is folded into the convolutions; nothing looks at the whole image.
+
+The network is read through torch.fx and written with a dozen ONNX operators. torch's own exporters were tried: the old
+one is deprecated, the new one takes longer than a frame of live preview may and brings two more packages.
+"""
+
+import copy
+import operator
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+import torch.nn.functional as F
+from onnx import TensorProto, helper, numpy_helper
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .color import ENCODED_LIMIT, SLOPE_AT_ONE, decode, encode
+from .errors import ModelError
+from .model import ModelInfo
+
+OPSET = 17
+"""ONNX operator set: old enough for the runtimes in Flame 2025, Houdini 20.5 and OpenCV."""
+
+EDGE = 16
+"""The picture's edge pixels are repeated this far before the network sees them, as its patches' are in training."""
+
+PARITY = 2e-4
+"""How far ONNX Runtime and torch may differ in the working encoding, 1/20 of an 8-bit step."""
+
+
+class _Graph:
+    """An ONNX graph under construction."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def add(self, operation: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        """Appends a node; the name of its output, or a tuple of names."""
+        names = [f"{operation.lower()}_{len(self.nodes)}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(operation, list(inputs), names, **attributes))
+        return names[0] if outputs == 1 else tuple(names)
+
+    def constant(self, value: Any, dtype: Any = np.float32) -> str:
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+
+def export_model(generator: nn.Module, info: ModelInfo) -> bytes:
+    """The `.onnx` file of a generator and its facts, as bytes; the same bytes for the same weights and facts.
+
+    Raises ModelError where ONNX Runtime does not compute what torch does.
+    """
+    network = copy.deepcopy(generator).cpu().eval()
+    graph = _Graph()
+    channels = len(info.channels)
+    encoded = _encode(graph, "image", channels)
+    padded, size = _pad(graph, encoded, info.size_multiple)
+    painted = _network(graph, network, padded)
+    _decode(graph, _crop(graph, painted, size), output="painted")
+
+    def picture(name: str, count: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", count, "height", "width"])
+
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes, "fewstroke", [picture("image", channels)], [picture("painted", 3)], graph.constants
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        producer_name="fewstroke",
+        ir_version=8,
+    )
+    helper.set_model_props(model, info.to_metadata())
+    onnx.checker.check_model(model)
+    data = model.SerializeToString(deterministic=True)
+    _check_parity(data, network, channels, info.size_multiple)
+    return data
+
+
+def _encode(graph: _Graph, image: str, channels: int) -> str:
+    """`color.encode` on the first three channels; the guide's go on as they are. One logarithm serves both branches."""
+    if channels > 3:
+        sizes = graph.constant([3, channels - 3], np.int64)
+        rgb, guide = graph.add("Split", image, sizes, outputs=2, axis=1)
+    else:
+        rgb, guide = image, None
+    one = graph.constant(1.0)
+    size = graph.add("Abs", rgb)
+    log = graph.add("Log", graph.add("Max", size, graph.constant(1e-6)))
+    power = graph.add("Exp", graph.add("Mul", graph.add("Min", log, graph.constant(0.0)), graph.constant(1 / 2.4)))
+    middle = graph.add("Sub", graph.add("Mul", power, graph.constant(1.055)), graph.constant(0.055))
+    low = graph.add("Mul", size, graph.constant(12.92))
+    below = graph.add("Less", size, graph.constant(0.0031308))
+    curve = graph.add("Where", below, low, middle)
+    above = graph.add("Mul", graph.add("Log", graph.add("Max", size, one)), graph.constant(SLOPE_AT_ONE))
+    encoded = graph.add("Mul", graph.add("Sign", rgb), graph.add("Add", curve, above))
+    return encoded if guide is None else graph.add("Concat", encoded, guide, axis=1)
+
+
+def _decode(graph: _Graph, encoded: str, output: str) -> None:
+    """`color.decode`."""
+    size = graph.add("Min", graph.add("Abs", encoded), graph.constant(ENCODED_LIMIT))
+    clipped = graph.add("Min", size, graph.constant(1.0))
+    base = graph.add(
+        "Mul", graph.add("Add", clipped, graph.constant(0.055)), graph.constant(1 / 1.055)
+    )
+    middle = graph.add("Exp", graph.add("Mul", graph.add("Log", base), graph.constant(2.4)))
+    low = graph.add("Mul", size, graph.constant(1 / 12.92))
+    below = graph.add("Less", size, graph.constant(0.04045))
+    curve = graph.add("Where", below, low, middle)
+    # Above 1 the two branches multiply: middle is 1 there, and the exponential is 1 below.
+    over = graph.add("Sub", graph.add("Max", size, graph.constant(1.0)), graph.constant(1.0))
+    above = graph.add("Exp", graph.add("Mul", over, graph.constant(1 / SLOPE_AT_ONE)))
+    sign = graph.add("Sign", encoded)
+    graph.nodes.append(helper.make_node("Mul", [sign, graph.add("Mul", curve, above)], [output]))
+
+
+def _pad(graph: _Graph, picture: str, multiple: int) -> tuple[str, str]:
+    """Repeats the edge pixels by EDGE, and further to the right and below to the next multiple.
+
+    Returns the padded picture and the name of its former (height, width).
+    """
+    shape = graph.add("Shape", picture, start=2, end=4)
+    grid = graph.constant([multiple, multiple], np.int64)
+    rest = graph.add("Mod", graph.add("Neg", shape), grid)                     # 0..multiple-1, sign of the divisor
+    after = graph.add("Add", rest, graph.constant([EDGE, EDGE], np.int64))
+    before = graph.constant([0, 0, EDGE, EDGE], np.int64)
+    pads = graph.add("Concat", before, graph.constant([0, 0], np.int64), after, axis=0)
+    return graph.add("Pad", picture, pads, mode="edge"), shape
+
+
+def _crop(graph: _Graph, picture: str, size: str) -> str:
+    start = graph.constant([EDGE, EDGE], np.int64)
+    axes = graph.constant([2, 3], np.int64)
+    return graph.add("Slice", picture, start, graph.add("Add", size, start), axes)
+
+
+def _network(graph: _Graph, network: nn.Module, picture: str) -> str:
+    """The operators of a generator, in the order in which it calls them; the name of its output."""
+    traced = fx.symbolic_trace(network)
+    modules = dict(traced.named_modules())
+    names: dict[fx.Node, str] = {}
+
+    def value(argument: Any) -> str:
+        return names[argument] if isinstance(argument, fx.Node) else graph.constant(argument)
+
+    for node in traced.graph.nodes:
+        match node.op:
+            case "placeholder":
+                names[node] = picture
+            case "output":
+                return names[node.args[0]]
+            case "call_module":
+                names[node] = _layer(graph, modules, node, names)
+            case "call_function":
+                names[node] = _function(graph, node, value, names)
+            case _:
+                raise NotImplementedError(f"{node.op} {node.target} has no ONNX form here yet")
+    raise AssertionError("a traced module ends with its output")
+
+
+def _layer(graph: _Graph, modules: dict[str, nn.Module], node: fx.Node, names: dict[fx.Node, str]) -> str:
+    module, source = modules[str(node.target)], node.args[0]
+    assert isinstance(source, fx.Node)
+    match module:
+        case nn.Conv2d():
+            users = list(node.users)
+            follower = modules.get(str(users[0].target)) if len(users) == 1 else None
+            if isinstance(follower, nn.BatchNorm2d):
+                module = fuse_conv_bn_eval(module, follower)
+            assert isinstance(module.padding, tuple)
+            weights = [graph.constant(module.weight.detach().numpy())]
+            if module.bias is not None:
+                weights.append(graph.constant(module.bias.detach().numpy()))
+            vertical, horizontal = module.padding
+            return graph.add(
+                "Conv", names[source], *weights,
+                kernel_shape=list(module.kernel_size), strides=list(module.stride),
+                pads=[vertical, horizontal, vertical, horizontal],
+            )  # fmt: skip
+        case nn.BatchNorm2d():
+            return names[source]  # folded into the convolution before it
+        case nn.LeakyReLU():
+            return graph.add("LeakyRelu", names[source], alpha=module.negative_slope)
+        case nn.ReLU():
+            return graph.add("Relu", names[source])
+    raise NotImplementedError(f"{type(module).__name__} has no ONNX form here yet")
+
+
+def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str]) -> str:
+    arithmetic = {operator.add: "Add", operator.mul: "Mul", operator.sub: "Sub"}
+    if node.target in arithmetic:
+        return graph.add(arithmetic[node.target], value(node.args[0]), value(node.args[1]))
+    if node.target is torch.tanh:
+        return graph.add("Tanh", value(node.args[0]))
+    if node.target is torch.cat:
+        parts: Any = node.args[0]
+        return graph.add("Concat", *(names[part] for part in parts), axis=node.args[1])
+    if node.target is F.interpolate and node.kwargs == {**node.kwargs, "scale_factor": 2.0, "mode": "nearest"}:
+        scales = graph.constant([1, 1, 2, 2])
+        return graph.add(
+            "Resize", value(node.args[0]), "", scales,
+            mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+        )  # fmt: skip
+    raise NotImplementedError(f"{node.target} has no ONNX form here yet")
+
+
+def _check_parity(data: bytes, network: nn.Module, channels: int, multiple: int) -> None:
+    """Runs file and network on a small odd-sized HDR picture and compares."""
+    rng = np.random.default_rng(0)
+    linear = rng.normal(0.4, 0.6, (1, channels, 45, 38)).astype(np.float32)
+    linear[:, :3, 5, 7] = 300.0
+    encoded = linear.copy()
+    encoded[:, :3] = encode(linear[:, :3])
+    below, right = EDGE + -45 % multiple, EDGE + -38 % multiple
+    with torch.no_grad():
+        padded = F.pad(torch.from_numpy(encoded), (EDGE, right, EDGE, below), mode="replicate")
+        ours = network(padded).numpy()[:, :, EDGE : EDGE + 45, EDGE : EDGE + 38]
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    theirs = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]).run(None, {"image": linear})[0]
+    error = float(np.abs(encode(np.asarray(theirs)) - encode(decode(ours))).max())
+    if not error < PARITY:
+        raise ModelError(f"the exported model differs from the trained network by {error:.2g}; please report this")

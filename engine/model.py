@@ -1,0 +1,69 @@
+"""The facts of an exported model, as they stand in the metadata of its `.onnx` file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from .errors import ModelError
+
+FORMAT = 1
+"""Raised when a model file changes in a way that older code cannot run."""
+
+METADATA_KEY = "fewstroke"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Everything about a model that is not its weights. JSON values only.
+
+    name            of the shot, for people
+    channels        what the input channels are, in order: "R", "G", "B", then the guide's
+    working_space   the scene-linear OpenColorIO space that RGB goes in and comes out in
+    footage_space   the space of the footage that it was trained on, which `render` takes for granted
+    halo            how far around a pixel the network looks, pixels
+    size_multiple   the grid of its strided layers, pixels; any size may go in, the model pads and crops by itself
+    guide           parameters and seed of the guide layer, or None
+    prefilter       parameters of the temporal prefilter, or None
+    keyframes       for each: {"frame", "painting" (file name), "digest" of source, target and mask}
+    network         `NetworkConfig` as JSON
+    training        `TrainConfig` as JSON
+    steps           training steps done
+    losses          means over the last steps: l1, adversarial, perceptual, discriminator
+    encoding        the name of the curve inside (`color.encode`)
+    licence         who may use it; a model belongs to whoever painted its keyframes
+    format          version of this list
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    working_space: str
+    footage_space: str
+    halo: int
+    size_multiple: int
+    keyframes: tuple[Mapping[str, Any], ...]
+    network: Mapping[str, Any]
+    training: Mapping[str, Any]
+    steps: int
+    losses: Mapping[str, float]
+    guide: Mapping[str, Any] | None = None
+    prefilter: Mapping[str, Any] | None = None
+    encoding: str = "sRGB, logarithmic above 1"
+    licence: str = "belongs to the author of its keyframes"
+    format: int = field(default=FORMAT)
+
+    def to_metadata(self) -> dict[str, str]:
+        """For ONNX's metadata_props: one JSON text."""
+        return {METADATA_KEY: json.dumps(asdict(self), sort_keys=True)}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], source: str) -> "ModelInfo":
+        """The inverse. Raises ModelError, naming `source`, where it is no Fewstroke model or a newer one."""
+        if METADATA_KEY not in metadata:
+            raise ModelError(f"{source} is an ONNX file but not a Fewstroke model; give one that `fewstroke train` made")
+        values = json.loads(metadata[METADATA_KEY])
+        if values.get("format", 0) > FORMAT:
+            raise ModelError(f"{source} was made by a newer version of Fewstroke; update Fewstroke, or train it again")
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in values.items() if key in known}
+        return cls(**{**values, "channels": tuple(values["channels"]), "keyframes": tuple(values["keyframes"])})

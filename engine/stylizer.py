@@ -1,0 +1,217 @@
+"""The stylizer: pictures in, painted pictures out. Never imports torch; one instance serves any number of threads."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from .errors import CancelledError, ParameterError, ShapeError
+from .image import Alpha, Image
+from .model import ModelInfo
+from .sessions import Device, open_session
+from .tiles import Rect, cover, grow, split
+
+TILE = 1024
+"""Default side of a tile, pixels: up to here a frame runs whole. Bounds the memory of one run to some 500 MB."""
+
+POLL_SECONDS = 0.02
+"""How often a run that can be cancelled asks whether it was."""
+
+
+class Stylizer:
+    """A model, ready to paint.
+
+        stylizer = Stylizer("shot.onnx")
+        painted = stylizer(Image(pixels), mask=matte)
+
+    Frames are independent of each other, and a tile or a masked region gives what the whole frame gives there, to 1e-5
+    of the working encoding.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes,
+        *,
+        device: Device | str = Device.AUTO,
+        threads: int = 0,
+        tile: int = TILE,
+    ):
+        """model    path of an `.onnx` file, or its bytes
+        device   see `sessions.Device`
+        threads  that one frame may use; 0 for all cores
+        tile     side of the largest piece that is run at once, pixels, without the halo around it
+
+        Raises ModelError where it is no Fewstroke model, ParameterError where the device is not there.
+        """
+        if tile < 16:
+            raise ParameterError(f"a tile must be at least 16 pixels, not {tile}")
+        self._session = open_session(model, device=device, threads=threads)
+        self._tile = tile
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model's facts."""
+        return self._session.info
+
+    def __call__(
+        self,
+        image: Image,
+        *,
+        guide: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
+        strength: float = 1.0,
+        cancel: Callable[[], None] | None = None,
+    ) -> Image:
+        """One frame. See `batch`."""
+        return self.batch(
+            [image],
+            guides=None if guide is None else [guide],
+            masks=None if mask is None else [mask],
+            strength=strength,
+            cancel=cancel,
+        )[0]
+
+    def batch(
+        self,
+        images: Sequence[Image],
+        *,
+        guides: Sequence[np.ndarray] | None = None,
+        masks: Sequence[np.ndarray] | None = None,
+        strength: float = 1.0,
+        cancel: Callable[[], None] | None = None,
+    ) -> list[Image]:
+        """Frames of one size, run together. Worth it on a graphics card; on a CPU it is as fast as one by one.
+
+        images    scene-linear in `info.working_space`; a matte is no picture
+        guides    float32 (H, W, G) each, where the model has guide channels
+        masks     float32 (H, W) each, 0..1: outside, the frame passes through bit for bit, and costs nothing
+        strength  0..1: how much of the painting is mixed in
+        cancel    called every few hundredths of a second; what it raises ends the run at once
+
+        Returns the painted pictures, each with the alpha, association and metadata of its frame. Where alpha is 0 the
+        frame passes through. Raises ShapeError where sizes or channels do not fit.
+        """
+        self._check(images, guides, masks)
+        height, width = images[0].height, images[0].width
+        if masks is None:
+            pieces = split(Rect(0, 0, height, width), self._tile)
+            weights: list[np.ndarray] | None = None
+        else:
+            weights = [mask.reshape(height, width) for mask in masks]
+            union = weights[0] if len(weights) == 1 else np.maximum.reduce(weights)
+            pieces = [piece for area in cover(union, self.info.halo) for piece in split(area, self._tile)]
+
+        results = [image.pixels.copy() for image in images]
+        for piece in pieces:
+            seen = grow(piece, self.info.halo, self.info.size_multiple, height, width)
+            source = np.stack(
+                [
+                    _network_input(image, None if guides is None else guides[i], seen)
+                    for i, image in enumerate(images)
+                ]
+            )                                                                  # (N, C, h, w)
+            painted = self._run(source, cancel)                                # (N, 3, h, w)
+            inner = (slice(None), *piece.within(seen).slices)
+            for i, image in enumerate(images):
+                mask = None if weights is None else weights[i][piece.slices]
+                _mix(results[i][piece.slices], image.alpha, painted[i][inner].transpose(1, 2, 0), mask, strength)
+        return [replace(image, pixels=pixels) for image, pixels in zip(images, results, strict=True)]
+
+    def _check(
+        self,
+        images: Sequence[Image],
+        guides: Sequence[np.ndarray] | None,
+        masks: Sequence[np.ndarray] | None,
+    ) -> None:
+        size = (images[0].height, images[0].width)
+        extra = len(self.info.channels) - 3
+        given = 0 if guides is None else guides[0].shape[2]
+        if given != extra:
+            raise ShapeError(
+                f"the model '{self.info.name}' needs {extra} guide channels but got {given}; "
+                f"its channels are {', '.join(self.info.channels)}",
+                expected=(*size, extra),
+                actual=(*size, given),
+            )
+        for what, arrays in (("picture", [i.pixels for i in images]), ("guide", guides), ("mask", masks)):
+            for array in arrays or ():
+                if array.shape[:2] != size:
+                    raise ShapeError(
+                        f"the {what} is {array.shape[1]}x{array.shape[0]} but the footage is {size[1]}x{size[0]}; "
+                        "give both at one size",
+                        expected=size,
+                        actual=array.shape[:2],
+                    )
+
+    def _run(self, source: np.ndarray, cancel: Callable[[], None] | None) -> np.ndarray:
+        """(N, C, h, w) scene-linear and guide to (N, 3, h, w) scene-linear."""
+        feeds = {"image": source}
+        runtime = self._session.runtime
+        if cancel is None:
+            return runtime.run(None, feeds)[0]  # type: ignore[return-value]
+        cancel()
+        # The run goes on in a thread of its own, so that this one can ask and then tell it to stop between two layers.
+        options = ort.RunOptions()
+        finished = threading.Event()
+
+        def work() -> Any:
+            try:
+                return runtime.run(None, feeds, options)[0]
+            finally:
+                finished.set()
+
+        with ThreadPoolExecutor(1, thread_name_prefix="fewstroke-run") as pool:
+            future = pool.submit(work)
+            try:
+                while not finished.wait(POLL_SECONDS):
+                    cancel()
+            except BaseException:
+                options.terminate = True
+                raise
+            return future.result()
+
+
+def _network_input(image: Image, guide: np.ndarray | None, area: Rect) -> np.ndarray:
+    """Straight RGB and the guide of an area as the network takes them: float32 (C, h, w), contiguous."""
+    pixels = image.pixels[area.slices]
+    rgb = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
+    if image.alpha is Alpha.PREMULTIPLIED:
+        alpha = pixels[..., 3:]
+        rgb = np.divide(rgb, alpha, out=rgb.copy(), where=alpha > 0)
+    layers = rgb if guide is None else np.concatenate([rgb, guide[area.slices]], axis=2)
+    return np.ascontiguousarray(layers.transpose(2, 0, 1), np.float32)
+
+
+def _mix(
+    pixels: np.ndarray, alpha: Alpha, painted: np.ndarray, mask: np.ndarray | None, strength: float
+) -> None:
+    """Puts the painting (h, w, 3), straight, into the pixels (h, w, C) in place, as far as mask and strength say."""
+    coverage = None if alpha is Alpha.NONE else pixels[..., 3:]
+    if alpha is Alpha.PREMULTIPLIED and coverage is not None:
+        painted = painted * coverage
+    weight = None if mask is None else mask[..., None]
+    if strength != 1.0:
+        weight = np.float32(strength) if weight is None else weight * np.float32(strength)
+    rgb = pixels[..., :3]
+    mixed = painted if weight is None else rgb + (painted - rgb) * weight
+    keep = np.zeros(rgb.shape[:2], bool)[..., None]
+    if coverage is not None:
+        keep = keep | (coverage <= 0)
+    if mask is not None:
+        keep = keep | (mask[..., None] <= 0)
+    np.copyto(rgb, mixed, where=~keep)
+
+
+def cancelled_by(event: threading.Event) -> Callable[[], None]:
+    """A `cancel` that raises CancelledError once the event is set."""
+
+    def cancel() -> None:
+        if event.is_set():
+            raise CancelledError
+
+    return cancel

@@ -1,0 +1,269 @@
+"""The training loop (paper, 3.1). It reads downwards, yields one report per step and prints nothing.
+
+    training = Training(keyframes, NetworkConfig(), TrainConfig())
+    for report in training.run(Budget(seconds=60)):
+        ...                                    # show it; break whenever you like, what was learnt is kept
+    data = export_model(training.generator, info)
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import losses
+from .checkpoint import load_checkpoint, save_checkpoint
+from .config import NetworkConfig, TrainConfig
+from .digest import digest
+from .errors import ParameterError, TrainingError
+from .keyframe import Keyframe
+from .network import Discriminator, build_generator
+from .patches import PatchSampler
+
+PLATEAU_WINDOW = 150
+"""Steps whose mean L1 is compared with that of the as many before; below, the noise of the batches decides."""
+PLATEAU_GAIN = 0.01
+"""A window that is not at least this part better than the one before ends a run without time or step limit."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a run ends: after so many seconds, so many steps, whichever comes first; with neither, at the plateau.
+
+    Steps count from the very first, seconds from the start of this run; so `resume` with the same steps goes on to the
+    same end.
+    """
+
+    seconds: float | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("time", self.seconds), ("number of steps", self.steps)):
+            if value is not None and value <= 0:
+                raise ParameterError(f"the {name} to train for must be greater than 0, not {value}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The state after a step.
+
+    step              steps done, those before a resume included
+    seconds           spent in this run
+    l1, adversarial, perceptual, discriminator   the losses, unweighted
+    steps_per_second  over the last few seconds
+    seconds_left      estimate until the budget ends the run; None while there is nothing to go by
+    """
+
+    step: int
+    seconds: float
+    l1: float
+    adversarial: float
+    perceptual: float
+    discriminator: float
+    steps_per_second: float
+    seconds_left: float | None
+
+
+class Training:
+    """A generator being trained. One thread at a time; `generator` may be exported between two steps.
+
+    Same seed, keyframes, machine and number of torch threads: the same steps give the same weights bit for bit.
+    """
+
+    def __init__(
+        self,
+        keyframes: Sequence[Keyframe],
+        network: NetworkConfig,
+        config: TrainConfig,
+        *,
+        perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
+        device: str | None = None,
+    ):
+        """perceptual  a loss of (painted, target), such as `losses.VggLoss`; by default the distance of the
+                    discriminator's features
+        device      "cpu", "cuda", ...; by default what there is
+        """
+        self.network, self.config = network, config
+        self.step = 0
+        self.losses: dict[str, float] = {}  # running means
+        self._windows: list[float] = []  # mean L1 of each whole window of steps
+        self._window: list[float] = []  # L1 of the steps of the present one
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._sampler = PatchSampler(
+            keyframes, patch=config.patch, batch=config.batch, erode=config.erode, seed=config.seed
+        )
+        self._content = digest(*(key.digest for key in keyframes))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.generator = build_generator(network).to(self._device)
+            self._discriminator = Discriminator().to(self._device)
+        self._perceptual = perceptual.to(self._device) if isinstance(perceptual, nn.Module) else perceptual
+        self._optimizers = {
+            "generator": self._adam(self.generator),
+            "discriminator": self._adam(self._discriminator),
+        }
+
+    def run(self, budget: Budget) -> Iterator[Report]:
+        """Trains until the budget is spent, a report per step. Raises TrainingError where the loss is no longer finite.
+
+        Stopping early (closing the iterator, an exception in between) loses nothing.
+        """
+        self.generator.train()
+        start = time.monotonic()
+        marks = [(start, self.step)]  # of the last few seconds, for the speed
+        while not self._spent(budget, time.monotonic() - start):
+            values = self._update()
+            self.step += 1
+            self._remember(values)
+            if not math.isfinite(sum(values.values())):
+                raise TrainingError(
+                    f"the loss is no longer a finite number at step {self.step}; resume from the last checkpoint, or "
+                    "train with a smaller rate"
+                )
+            now = time.monotonic()
+            marks = [mark for mark in marks if now - mark[0] < 5 or mark is marks[-1]] + [(now, self.step)]
+            speed = (self.step - marks[0][1]) / max(now - marks[0][0], 1e-9)
+            yield Report(
+                step=self.step,
+                seconds=now - start,
+                steps_per_second=speed,
+                seconds_left=self._seconds_left(budget, now - start, speed),
+                **values,
+            )
+
+    def _update(self) -> dict[str, float]:
+        """One step of both networks; the losses, unweighted."""
+        config = self.config
+        batch = self._sampler.draw()
+        source, target, mask, real = (
+            tensor.to(self._device) for tensor in (batch.source, batch.target, batch.mask, batch.real)
+        )
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
+            painted = self.generator(source)                                   # (B, 3, P, P)
+            shown = losses.composite(painted, target, mask)
+
+            judge = self._discriminator
+            discriminator = losses.discriminator_adversarial(judge(real)[0], judge(shown.detach())[0])
+            self._descend("discriminator", discriminator)
+
+            l1 = losses.masked_l1(painted, target, mask)
+            score, features = judge(shown)
+            adversarial = losses.generator_adversarial(score)
+            if self._perceptual is None:
+                with torch.no_grad():
+                    wanted = judge(target)[1]
+                perceptual = losses.feature_distance(features, wanted)
+            else:
+                perceptual = self._perceptual(shown, target)
+            total = config.l1 * l1 + config.adversarial * adversarial + config.perceptual * perceptual
+            self._descend("generator", total)
+        return {
+            "l1": l1.item(),
+            "adversarial": adversarial.item(),
+            "perceptual": perceptual.item(),
+            "discriminator": discriminator.item(),
+        }
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        optimizer = self._optimizers[name]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    def _adam(self, network: nn.Module) -> torch.optim.Adam:
+        config = self.config
+        return torch.optim.Adam(
+            network.parameters(), config.rate, (config.beta1, config.beta2), weight_decay=config.weight_decay
+        )
+
+    # When to stop, and how long that will take
+
+    def _spent(self, budget: Budget, seconds: float) -> bool:
+        if budget.seconds is None and budget.steps is None:
+            gains = self._gains()
+            return bool(gains) and gains[-1] < PLATEAU_GAIN
+        return (budget.seconds is not None and seconds >= budget.seconds) or (
+            budget.steps is not None and self.step >= budget.steps
+        )
+
+    def _remember(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.losses[name] = 0.98 * self.losses.get(name, value) + 0.02 * value
+        self._window.append(values["l1"])
+        if len(self._window) == PLATEAU_WINDOW:
+            self._windows.append(sum(self._window) / PLATEAU_WINDOW)
+            self._window.clear()
+
+    def _gains(self) -> list[float]:
+        """By which part each whole window of steps was better than the one before."""
+        return [1 - after / before for before, after in pairwise(self._windows)]
+
+    def _seconds_left(self, budget: Budget, seconds: float, speed: float) -> float | None:
+        left = []
+        if budget.seconds is not None:
+            left.append(budget.seconds - seconds)
+        if budget.steps is not None and speed > 0:
+            left.append((budget.steps - self.step) / speed)
+        if not left and (gains := self._gains()) and speed > 0:
+            # Gains shrink roughly as 1/n from window to window, so the n-th that falls below the threshold can be told.
+            windows = max(gains[-1] * len(gains) / PLATEAU_GAIN, len(gains) + 1) + 1
+            left.append((windows * PLATEAU_WINDOW - self.step) / speed)
+        return max(0.0, min(left)) if left else None
+
+    # Checkpoints
+
+    def save(self, path: Path) -> None:
+        """Everything that `resume` needs to go on as if nothing had happened, atomically, at `path`."""
+        tensors: dict[str, Tensor] = {}
+        for name, network in (("generator", self.generator), ("discriminator", self._discriminator)):
+            tensors |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
+            for index, state in self._optimizers[name].state_dict()["state"].items():
+                tensors |= {f"adam.{name}.{index}.{key}": value for key, value in state.items()}
+        facts = {
+            "network": self.network.to_json(),
+            "config": self.config.to_json(),
+            "content": self._content,
+            "step": self.step,
+            "losses": self.losses,
+            "windows": self._windows,
+            "window": self._window,
+            "sampler": self._sampler.state(),
+        }
+        save_checkpoint(path, tensors, facts)
+
+    def resume(self, path: Path) -> bool:
+        """Goes on from a checkpoint. False where the paintings, masks or footage have changed since: then what was
+        learnt is kept and learning goes on with the new ones.
+
+        Raises TrainingError where there is no checkpoint, or it is of another network or training configuration.
+        """
+        tensors, facts = load_checkpoint(path)
+        for what, ours in (("network", self.network.to_json()), ("config", self.config.to_json())):
+            changed = [f"{key} {facts[what].get(key)}" for key in ours if facts[what].get(key) != ours[key]]
+            if changed:
+                raise TrainingError(
+                    f"the checkpoint {path} was made with {', '.join(changed)}; give the same to resume, or train "
+                    "again without --resume"
+                )
+        for name, network in (("generator", self.generator), ("discriminator", self._discriminator)):
+            network.load_state_dict(_below(tensors, f"{name}."))
+            optimizer = self._optimizers[name]
+            states: dict[int, dict[str, Any]] = {}
+            for key, value in _below(tensors, f"adam.{name}.").items():
+                index, field = key.split(".")
+                states.setdefault(int(index), {})[field] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        self.step = facts["step"]
+        self.losses, self._windows, self._window = facts["losses"], facts["windows"], facts["window"]
+        self._sampler.restore(facts["sampler"])
+        return facts["content"] == self._content
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

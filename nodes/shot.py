@@ -1,0 +1,129 @@
+"""A shot: footage, its painted keyframes, and the graph that feeds the network - the same in training and rendering."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..engine import color
+from ..engine.errors import ImageError, ShapeError
+from ..engine.image import Image, unpremultiply
+from ..engine.keyframe import Keyframe
+from ..engine.sessions import Device
+from ..engine.stylizer import TILE
+from .node import Cancel, never
+from .read import Read, ReadParams
+from .render import Evaluator
+from .stylize import Stylize, StylizeParams
+
+
+@dataclass(frozen=True)
+class Painting:
+    """One keyframe as the artist made it: a frame number, the painted picture, and which pixels of it count.
+
+    mask  path of a mask, white where the painting counts; None: the painting's alpha, or all of it
+    """
+
+    frame: int
+    path: str
+    mask: str | None = None
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What is painted, and where it lies.
+
+    footage        `plate.####.exr`, a movie or one picture
+    footage_space  its colour space; empty: what the files say
+    matte          region of interest per frame, as `footage`; None: the whole frame
+    """
+
+    footage: str
+    footage_space: str = ""
+    matte: str | None = None
+
+    def footage_node(self) -> Read:
+        return Read(ReadParams(self.footage, space=self.footage_space))
+
+    def matte_node(self) -> Read | None:
+        return None if self.matte is None else Read(ReadParams(self.matte, matte=True))
+
+
+def stylized(
+    shot: Shot,
+    model: str,
+    *,
+    strength: float = 1.0,
+    device: Device | str = Device.AUTO,
+    threads: int = 0,
+    tile: int = TILE,
+) -> Stylize:
+    """The graph that paints a shot with a trained model; see `Stylize`."""
+    return Stylize(
+        StylizeParams(model, strength),
+        footage=shot.footage_node(),
+        matte=shot.matte_node(),
+        device=device,
+        threads=threads,
+        tile=tile,
+    )
+
+
+def load_keyframes(
+    shot: Shot, paintings: Sequence[Painting], *, paint_space: str = "", cancel: Cancel = never
+) -> list[Keyframe]:
+    """Reads footage and paintings of the keyframes and brings them into the working encoding.
+
+    paint_space  colour space of the paintings; empty: what the files say, else sRGB for integer and linear for float
+
+    Raises ImageError, FrameMissingError or ShapeError, naming frame and file, where something does not fit.
+    """
+    footage, matte = shot.footage_node(), shot.matte_node()
+    evaluate = Evaluator()
+    keyframes = []
+    for painting in sorted(paintings, key=lambda p: p.frame):
+        frame = painting.frame
+        plate: Image = evaluate(footage, frame, cancel)
+        painted = _read(evaluate, painting, ReadParams(painting.path, space=paint_space, working=footage.working()))
+        _check_size("painting", painting.path, painted, frame, plate)
+        # Where there is no footage there is nothing to learn from: transparent pixels pass through when rendered, too.
+        mask = np.ones((plate.height, plate.width), np.float32)
+        if plate.coverage is not None:
+            mask = mask * (plate.coverage[:, :, 0] > 0)
+        if painting.mask is not None:
+            given = _read(evaluate, painting, ReadParams(painting.mask, matte=True))
+            _check_size("mask", painting.mask, given, frame, plate)
+            mask = mask * given.pixels[:, :, 0].clip(0, 1)
+        elif painted.coverage is not None:
+            mask = mask * painted.coverage[:, :, 0].clip(0, 1)
+        if matte is not None:
+            region: Image = evaluate(matte, frame, cancel)
+            _check_size("matte", str(matte.path_of(frame)), region, frame, plate)
+            mask = mask * region.pixels[:, :, 0].clip(0, 1)
+        if not (mask > 0.5).any():
+            what = painting.mask or shot.matte or f"the alpha of {painting.path}"
+            raise ImageError(
+                f"the mask of keyframe {frame} ({what}) is empty, so there is nothing to learn; paint it white where "
+                "the painting counts, or leave it out",
+                path=painting.path,
+                frame=frame,
+            )
+        keyframes.append(
+            Keyframe(frame, color.encode(unpremultiply(plate)), color.encode(unpremultiply(painted)), mask)
+        )
+    return keyframes
+
+
+def _read(evaluate: Evaluator, painting: Painting, params: ReadParams) -> Image:
+    """A still picture, or the keyframe's own frame of a painted sequence."""
+    return evaluate(Read(params), painting.frame)
+
+
+def _check_size(what: str, path: str, image: Image, frame: int, plate: Image) -> None:
+    if (image.height, image.width) != (plate.height, plate.width):
+        raise ShapeError(
+            f"the {what} of keyframe {frame} ({path}) is {image.width}x{image.height} but the footage is "
+            f"{plate.width}x{plate.height}; export it again at the size of the footage",
+            expected=(plate.height, plate.width),
+            actual=(image.height, image.width),
+        )

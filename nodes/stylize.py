@@ -1,0 +1,79 @@
+"""Stylize: footage, guide and matte through a trained model."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..engine.digest import digest
+from ..engine.errors import ImageError, ParameterError, ShapeError
+from ..engine.image import Image
+from ..engine.sessions import Device, read_model
+from ..engine.stylizer import TILE, Stylizer
+from .node import Cancel, Fetch, Node
+
+
+@dataclass(frozen=True)
+class StylizeParams:
+    """What to paint.
+
+    model     path of the `.onnx` file
+    strength  0..1: how much of the painting is mixed into the footage; 0 passes the footage on
+    """
+
+    model: str
+    strength: float = 1.0
+
+
+class Stylize(Node):
+    """Footage in, painted footage out, frame by frame.
+
+    footage  RGB or RGBA, scene-linear in the model's working space (`Stylizer.info.working_space`)
+    guide    (H, W, 3) where the model was trained with one
+    matte    (H, W, 1) region of interest: outside, the footage passes through
+
+    How it runs is no parameter, since it changes no pixel by more than a rounding: `device`, `threads` and `tile` as in
+    `Stylizer`.
+    """
+
+    INPUTS = ("footage",)
+    OPTIONAL_INPUTS = ("guide", "matte")
+    params: StylizeParams
+
+    def __init__(
+        self,
+        params: StylizeParams,
+        *,
+        footage: Node,
+        guide: Node | None = None,
+        matte: Node | None = None,
+        device: Device | str = Device.AUTO,
+        threads: int = 0,
+        tile: int = TILE,
+    ):
+        """Raises ModelError where the model is none, ParameterError where the device or strength cannot be."""
+        if not 0.0 <= params.strength <= 1.0:
+            raise ParameterError(f"the strength must lie between 0 and 1, not {params.strength}")
+        super().__init__(params, footage=footage, guide=guide, matte=matte)
+        self._model_digest = digest(read_model(params.model))
+        self.stylizer = Stylizer(params.model, device=device, threads=threads, tile=tile)
+
+    def identity(self, frame: int) -> tuple[str, int] | None:
+        return ("footage", frame) if self.params.strength == 0 else None
+
+    def key_params(self) -> Mapping[str, Any]:
+        return {**asdict(self.params), "model": self._model_digest}
+
+    def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
+        footage: Image = fetch("footage", frame)
+        matte: Image | None = fetch("matte", frame) if "matte" in self.inputs else None
+        guide: Image | None = fetch("guide", frame) if "guide" in self.inputs else None
+        try:
+            return self.stylizer(
+                footage,
+                guide=None if guide is None else guide.pixels,
+                mask=None if matte is None else matte.pixels[:, :, 0],
+                strength=self.params.strength,
+                cancel=cancel,
+            )
+        except ShapeError as error:
+            raise ImageError(f"frame {frame}: {error}", frame=frame) from None

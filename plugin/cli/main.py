@@ -1,0 +1,52 @@
+"""The `fewstroke` command. Exit codes: 0 done, 1 failed, 2 bad arguments, 130 interrupted."""
+
+import sys
+
+import typer
+
+from fewstroke.engine.errors import CancelledError, FewstrokeError, ParameterError
+
+from .info import info
+from .interrupt import INTERRUPTED
+from .output import output
+from .render import render
+from .train import train
+
+app = typer.Typer(
+    name="fewstroke",
+    help="Paint a few frames of a shot; every other frame is painted the same way.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(train)
+app.command()(render)
+app.command()(info)
+
+
+def run() -> None:
+    """The entry point: `--json` may stand anywhere, and no mistake of a user ends in a traceback."""
+    arguments = sys.argv[1:]
+    output.as_json = "--json" in arguments
+    sys.exit(main([argument for argument in arguments if argument != "--json"]))
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command with these arguments; its exit code."""
+    try:
+        code = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    except typer.TyperException as error:
+        output.error(f"{str(error).rstrip('.')}; see `fewstroke --help`", 2)
+        return 2
+    except ParameterError as error:
+        output.error(str(error), 2)
+        return 2
+    except (CancelledError, KeyboardInterrupt, typer.Abort):
+        output.error("interrupted; nothing is half-written", INTERRUPTED)
+        return INTERRUPTED
+    except FewstrokeError as error:
+        output.error(str(error), 1)
+        return 1

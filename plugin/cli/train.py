@@ -1,0 +1,111 @@
+"""`fewstroke train`: from painted keyframes to a model."""
+
+import re
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewstroke.engine.errors import ParameterError
+from fewstroke.nodes.shot import Painting, Shot, load_keyframes
+
+from .interrupt import INTERRUPTED, interruptible
+from .output import duration, output
+
+
+def train(
+    footage: Annotated[str, typer.Option(help="plate.####.exr, plate.%04d.png, a movie or one picture.")],
+    keyframe: Annotated[list[str], typer.Option(help="FRAME=PAINTING, as 1001=paint.png. Give it once per keyframe.")],
+    out: Annotated[Path, typer.Option(help="The model to write, shot.onnx.")],
+    mask: Annotated[
+        list[str] | None, typer.Option(help="FRAME=MASK: white where the painting of that keyframe counts.")
+    ] = None,
+    matte: Annotated[str | None, typer.Option(help="Region of interest, a sequence: only inside is learnt.")] = None,
+    preset: Annotated[str, typer.Option(help="fast, or paper: the published network, 33 times dearer.")] = "fast",
+    time_: Annotated[
+        str | None, typer.Option("--time", help="Train this long: 60s, 5m. Default: until it stops getting better.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Train this many steps in all.")] = None,
+    footage_space: Annotated[
+        str, typer.Option(help="Colour space of the footage, as ACEScg. Default: what the files say.")
+    ] = "",
+    paint_space: Annotated[
+        str, typer.Option(help="Colour space of the paintings, as sRGB. Default: what the files say.")
+    ] = "",
+    vgg: Annotated[
+        Path | None, typer.Option(help="VGG-19 weights for the perceptual loss. Default: torchvision's cached file, if any.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside the model.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: what there is.")] = None,
+) -> int:
+    """Learn from painted frames; write a model."""
+    paintings = _paintings(keyframe, mask or [])
+    seconds = None if time_ is None else parse_duration(time_)
+    if out.suffix != ".onnx":
+        raise ParameterError(f"the model '{out}' must be called something.onnx")
+    shot = Shot(footage, footage_space, matte)
+    keyframes = load_keyframes(shot, paintings, paint_space=paint_space)
+
+    # torch takes two seconds to import: only now, when everything the user gave has been found good.
+    from fewstroke.engine.train import Budget
+    from fewstroke.plugin.trainer import Trainer
+
+    trainer = Trainer(
+        shot, paintings, keyframes, out, preset=preset, seed=seed, vgg=vgg, resume=resume, device=device
+    )
+    if resume:
+        more = "" if trainer.resumed_same else "; the paintings have changed, learning goes on with the new ones"
+        output.event(
+            "resumed", f"going on from step {trainer.step}{more}", step=trainer.step, unchanged=trainer.resumed_same
+        )
+    shown = time.monotonic()
+    with interruptible() as interrupt, output.bar("training") as bar:
+        for report in trainer.run(Budget(seconds, steps)):
+            total = None if report.seconds_left is None else report.seconds + report.seconds_left
+            text = (
+                f"step {report.step}, {report.steps_per_second:.1f} steps/s, loss {report.l1:.3f}, "
+                f"{duration(report.seconds_left)} left"
+            )
+            bar.show(report.seconds, text, total)
+            if not output.has_bars and time.monotonic() - shown > (1 if output.as_json else 5):
+                output.event("step", text, **asdict(report))
+                shown = time.monotonic()
+            if interrupt.requested:
+                break
+        trainer.finish()
+        interrupted = interrupt.requested
+    text = f"{trainer.step} steps learnt, the model is {out}"
+    output.event(
+        "model",
+        f"interrupted, but nothing is lost: {text}; go on with --resume" if interrupted else text,
+        model=str(out), checkpoint=str(trainer.checkpoint), step=trainer.step, interrupted=interrupted,
+    )  # fmt: skip
+    return INTERRUPTED if interrupted else 0
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from "90", "60s", "5m" or "1h". Raises ParameterError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", text.strip())
+    if not match:
+        raise ParameterError(f"'{text}' is not a time; write 60s, 5m or 1h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _paintings(keyframes: list[str], masks: list[str]) -> list[Painting]:
+    painted = dict(_numbered("--keyframe", text) for text in keyframes)
+    if len(painted) < len(keyframes):
+        raise ParameterError("the same frame is given as --keyframe twice; give each frame one painting")
+    masked = dict(_numbered("--mask", text) for text in masks)
+    if alone := sorted(set(masked) - set(painted)):
+        raise ParameterError(f"--mask {alone[0]} has no --keyframe {alone[0]}; give its painting, too")
+    return [Painting(frame, path, masked.get(frame)) for frame, path in sorted(painted.items())]
+
+
+def _numbered(option: str, text: str) -> tuple[int, str]:
+    match = re.fullmatch(r"(-?\d+)=(.+)", text)
+    if not match:
+        raise ParameterError(f"{option} '{text}' should be a frame number, = and a file, such as 1001=paint.png")
+    return int(match[1]), match[2]

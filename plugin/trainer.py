@@ -1,0 +1,105 @@
+"""Training a shot: keyframes in, checkpoints every few seconds, a model at the end. For every host that trains."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fewstroke.engine.checkpoint import write_atomically
+from fewstroke.engine.config import NetworkConfig, Preset, TrainConfig
+from fewstroke.engine.errors import TrainingError
+from fewstroke.engine.export import export_model
+from fewstroke.engine.keyframe import Keyframe
+from fewstroke.engine.losses import VggLoss, cached_vgg
+from fewstroke.engine.model import ModelInfo
+from fewstroke.engine.train import Budget, Report, Training
+from fewstroke.nodes.shot import Painting, Shot
+
+CHECKPOINT_SECONDS = 5.0
+"""What a crash may cost."""
+
+
+class Trainer:
+    """Trains on a shot and writes `out`, a model, and beside it a checkpoint.
+
+        trainer = Trainer(shot, paintings, load_keyframes(shot, paintings), Path("shot.onnx"))
+        for report in trainer.run(Budget(seconds=60)):
+            ...
+        trainer.finish()
+
+    Breaking out of the loop is the way to stop early; `finish` then keeps what was learnt.
+    """
+
+    def __init__(
+        self,
+        shot: Shot,
+        paintings: Sequence[Painting],
+        keyframes: Sequence[Keyframe],
+        out: Path,
+        *,
+        preset: Preset = "fast",
+        seed: int = 0,
+        vgg: Path | None = None,
+        resume: bool = False,
+        device: str | None = None,
+    ):
+        """vgg     VGG-19 weights for the perceptual loss; by default torchvision's cached file where there is one
+        resume  go on from the checkpoint beside `out`
+
+        Raises TrainingError where the folder of `out` cannot be written or there is nothing to resume.
+        """
+        weights = vgg or cached_vgg()
+        self._shot, self._keyframes, self._out = shot, keyframes, out
+        self._names = {painting.frame: Path(painting.path).name for painting in paintings}
+        self._training = Training(
+            keyframes,
+            NetworkConfig(preset, channels=keyframes[0].source.shape[2]),
+            TrainConfig(seed=seed),
+            perceptual=None if weights is None else VggLoss(weights),
+            device=device,
+        )
+        self.resumed_same = resume and self._training.resume(self.checkpoint)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"the folder {out.parent} cannot be made ({error.strerror}); choose another") from None
+        self._training.save(self.checkpoint)  # proves that the folder can be written before any time is spent
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the checkpoint lies: beside the model."""
+        return self._out.with_suffix(".checkpoint.safetensors")
+
+    @property
+    def step(self) -> int:
+        return self._training.step
+
+    def run(self, budget: Budget) -> Iterator[Report]:
+        """Trains, a report per step, a checkpoint every few seconds."""
+        saved = time.monotonic()
+        for report in self._training.run(budget):
+            yield report
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                self._training.save(self.checkpoint)
+                saved = time.monotonic()
+
+    def finish(self) -> None:
+        """Writes the last checkpoint and the model. Raises TrainingError or ModelError where that fails."""
+        self._training.save(self.checkpoint)
+        footage, training = self._shot.footage_node(), self._training
+        info = ModelInfo(
+            name=self._out.stem,
+            channels=("R", "G", "B"),
+            working_space=footage.working(),
+            footage_space=footage.space(),
+            halo=training.generator.HALO,
+            size_multiple=training.generator.SIZE_MULTIPLE,
+            keyframes=tuple(
+                {"frame": key.frame, "painting": self._names[key.frame], "digest": key.digest}
+                for key in self._keyframes
+            ),
+            network=training.network.to_json(),
+            training=training.config.to_json(),
+            steps=training.step,
+            losses=training.losses,
+        )
+        write_atomically(self._out, export_model(training.generator, info))
