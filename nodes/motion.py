@@ -6,10 +6,8 @@ nothing to follow.
 """
 
 import math
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -19,10 +17,9 @@ from ..engine.errors import ImageError, ParameterError, ShapeError
 from ..engine.frames import FrameRange
 from ..engine.image import Image
 from .node import Cancel, Fetch, Node, never
+from .parallel import in_parallel
 from .read import Read, ReadParams, refuse_nonfinite
 from .warp import compose, inside, warp
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -212,7 +209,8 @@ def estimate_flow(first: Image, second: Image, quality: str = "medium", cancel: 
             actual=second.pixels.shape[:2],
         )
     a, b = _codes(first, second)
-    return _interruptible(lambda: _dis(a, b, _QUALITIES[quality]), cancel)
+    # On a thread of its own, because it takes up to a second and cannot be asked to stop.
+    return in_parallel(lambda codes: _dis(*codes, _QUALITIES[quality]), [(a, b)], cancel)[0]
 
 
 _SMALLEST = 32
@@ -262,31 +260,6 @@ def _codes(*pictures: Image) -> list[np.ndarray]:
     low, high = np.percentile([curve[::4, ::4] for curve in curves], (0.5, 99.5))
     scale = 255 / max(high - low, 0.1)
     return [np.rint(np.clip((curve - low) * scale, 0, 255)).astype(np.uint8) for curve in curves]
-
-
-def _interruptible(function: Callable[[], Result], cancel: Cancel) -> Result:
-    """`function()`, which calls no `cancel` itself, on a thread of its own, so that nobody waits for it once cancelled.
-
-    Cancelled, it runs on to its end and its result is dropped: harmless for a pure function of a few seconds.
-    """
-    outcome: list[Result] = []
-    failure: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            outcome.append(function())
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=work, name="fewstroke-interruptible")
-    cancel()
-    thread.start()
-    while thread.is_alive():
-        thread.join(timeout=0.05)
-        cancel()
-    if failure:
-        raise failure[0]
-    return outcome[0]
 
 
 def consistent(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def warp_picture(pixels: np.ndarray, flow: np.ndarray) -> np.ndarray:
         cv2.remap(extreme(pixels, neighbours), x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
         for extreme in (cv2.erode, cv2.dilate)
     )
-    return np.clip(sampled, lowest, highest).reshape(pixels.shape)
+    return cv2.max(cv2.min(sampled, highest), lowest).reshape(pixels.shape)
 
 
 def compose(first: np.ndarray, second: np.ndarray) -> np.ndarray:
