@@ -8,14 +8,17 @@ inside every exported model, so that a host that knows nothing but ONNX needs no
 import difflib
 import os
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-import PyOpenColorIO as ocio
+import PyOpenColorIO
 
 from .errors import ColorError
 
+ocio: Any = PyOpenColorIO  # it has no type stubs
+
 BUILTIN_CONFIG = "studio-config-v4.0.0_aces-v2.0_ocio-v2.5"
-"""Used where `$OCIO` is not set: ACES 2.0 and the common camera spaces; pinned, so that it never shifts under a shot."""
+"""Used where `$OCIO` is not set: ACES 2.0 and the common camera spaces; pinned, so that none shifts under a shot."""
 
 LINEAR_REC709 = "Linear Rec.709 (sRGB)"
 SRGB = "sRGB"
@@ -35,16 +38,16 @@ _SYNONYMS |= {
 
 
 @lru_cache(maxsize=4)
-def _config(path: str) -> ocio.Config:
+def _config(path: str) -> Any:
     if not path:
         return ocio.Config.CreateFromBuiltinConfig(BUILTIN_CONFIG)
     try:
         return ocio.Config.CreateFromFile(path)
-    except ocio.Exception as error:
+    except (ocio.Exception, ocio.ExceptionMissingFile) as error:
         raise ColorError(f"the OpenColorIO config '{path}' that $OCIO names cannot be read: {error}") from None
 
 
-def config() -> ocio.Config:
+def config() -> Any:
     """The config in force: `$OCIO`, or the built-in one. Raises ColorError where `$OCIO` cannot be read."""
     return _config(os.environ.get("OCIO", ""))
 
@@ -98,7 +101,7 @@ def working_space(footage_space: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _processor(config_path: str, source: str, target: str) -> ocio.CPUProcessor:
+def _processor(config_path: str, source: str, target: str) -> Any:
     try:
         return _config(config_path).getProcessor(source, target).getDefaultCPUProcessor()
     except ocio.Exception as error:

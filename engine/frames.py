@@ -6,7 +6,8 @@ In fileseq, Nuke and Houdini `x` steps; `:` staggers in fileseq and steps in Ope
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import fileseq
+from fileseq.exceptions import ParseException
+from fileseq.frameset import FrameSet
 
 from .errors import ParameterError
 
@@ -29,8 +30,8 @@ class FrameRange:
                 f"'{text}' is not a frame range: use 1001-1040, or 1001-1040x2 for every second frame"
             )
         try:
-            frames = tuple(fileseq.FrameSet(cleaned)) if cleaned else ()
-        except (fileseq.ParseException, ValueError, OverflowError):
+            frames = tuple(int(frame) for frame in FrameSet(cleaned)) if cleaned else ()
+        except (ParseException, ValueError, OverflowError):
             raise ParameterError(
                 f"'{text}' is not a frame range: write it as 1001-1040, 1001-1040x2 or 1,5,9-12"
             ) from None
@@ -45,7 +46,7 @@ class FrameRange:
 
     def __str__(self) -> str:
         """The shortest text that parses back to the same frames."""
-        return fileseq.framesToFrameRange(self.frames, sort=False) if self.frames else ""
+        return FrameSet.framesToFrameRange(self.frames, sort=False) if self.frames else ""
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.frames)

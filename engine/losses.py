@@ -70,8 +70,8 @@ class VggLoss(nn.Module):
                 parameter.data.copy_(value)
             convolutions.append(convolution)
         self.first, self.second, self.third = convolutions
-        self.register_buffer("mean", torch.tensor(self.MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(self.STD).view(1, 3, 1, 1))
+        self.mean = nn.Buffer(torch.tensor(self.MEAN).view(1, 3, 1, 1))
+        self.std = nn.Buffer(torch.tensor(self.STD).view(1, 3, 1, 1))
         self.requires_grad_(False)
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

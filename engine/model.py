@@ -60,7 +60,7 @@ class ModelInfo:
     def from_metadata(cls, metadata: Mapping[str, str], source: str) -> "ModelInfo":
         """The inverse. Raises ModelError, naming `source`, where it is no Fewstroke model or a newer one."""
         if METADATA_KEY not in metadata:
-            raise ModelError(f"{source} is an ONNX file but not a Fewstroke model; give one that `fewstroke train` made")
+            raise ModelError(f"{source} is ONNX but not a Fewstroke model; give a file that `fewstroke train` made")
         values = json.loads(metadata[METADATA_KEY])
         if values.get("format", 0) > FORMAT:
             raise ModelError(f"{source} was made by a newer version of Fewstroke; update Fewstroke, or train it again")

@@ -4,11 +4,15 @@ Two generators. `paper` is the architecture of Futschik et al. 2019 as the paper
 same idea - most of the work at a quarter of the resolution, skips that keep detail - at a thirtieth of the cost.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import NetworkConfig
+
+Padding = Literal["zeros", "replicate"]
 
 
 class Generator(nn.Module):
@@ -27,8 +31,10 @@ def build_generator(config: NetworkConfig) -> Generator:
     return {"fast": FastGenerator, "paper": PaperGenerator}[config.preset](config.channels)
 
 
-def _conv(inputs: int, outputs: int, size: int, stride: int = 1, *, bias: bool = True) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=bias)
+def _conv(
+    inputs: int, outputs: int, size: int, stride: int = 1, *, bias: bool = True, padding_mode: Padding = "zeros"
+) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=bias, padding_mode=padding_mode)
 
 
 def upsample(x: Tensor) -> Tensor:
@@ -39,13 +45,13 @@ def upsample(x: Tensor) -> Tensor:
 class Block(nn.Module):
     """A residual block with batch normalisation (He et al. 2016)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, padding_mode: Padding = "zeros"):
         super().__init__()
         self.body = nn.Sequential(
-            _conv(channels, channels, 3, bias=False),
+            _conv(channels, channels, 3, bias=False, padding_mode=padding_mode),
             nn.BatchNorm2d(channels),
             nn.LeakyReLU(0.2),
-            _conv(channels, channels, 3, bias=False),
+            _conv(channels, channels, 3, bias=False, padding_mode=padding_mode),
             nn.BatchNorm2d(channels),
         )
 
@@ -94,8 +100,13 @@ class PaperGenerator(Generator):
 class FastGenerator(Generator):
     """Ours: about 31 thousand multiply-adds per pixel for three channels, 33 times fewer than `paper`.
 
-    Full resolution is touched only by one thin layer at the end: the first convolution halves it at once, a trunk at a quarter of the resolution decides what is painted where, and two skips bring the detail back. The output
-    is linear, not a tanh, so that a painting may hold HDR values.
+    Full resolution is touched only by one thin layer at the end: the first convolution halves it at once, a trunk at a
+    quarter of the resolution decides what is painted where, and two skips bring the detail back. The output is linear,
+    not a tanh, so that a painting may hold HDR values.
+
+    Convolutions repeat the edge rather than pad with zeros. A training patch is nearly all edge: with zeros the network
+    learns that there are zeros everywhere, finds none in a whole frame, and paints it blurred (on a rendered sequence,
+    300 steps: sliced Wasserstein distance 261 with zeros, 114 without). `export` does it once for the whole frame.
     """
 
     HALO = 37
@@ -104,19 +115,20 @@ class FastGenerator(Generator):
         super().__init__()
 
         def layer(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-            return nn.Sequential(
-                _conv(inputs, outputs, 3, stride, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)
-            )
+            convolution = _conv(inputs, outputs, 3, stride, bias=False, padding_mode="replicate")
+            return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2))
 
         # Six by six with stride two: what a 3x3 convolution over 2x2 blocks of pixels as channels would be.
         self.at_half = nn.Sequential(
-            nn.Conv2d(channels, 32, 6, 2, padding=2, bias=False), nn.BatchNorm2d(32), nn.LeakyReLU(0.2)
+            nn.Conv2d(channels, 32, 6, 2, padding=2, bias=False, padding_mode="replicate"),
+            nn.BatchNorm2d(32),
+            nn.LeakyReLU(0.2),
         )
         self.at_quarter = layer(32, 64, stride=2)
-        self.trunk = nn.Sequential(*(Block(64) for _ in range(3)))
+        self.trunk = nn.Sequential(*(Block(64, padding_mode="replicate") for _ in range(3)))
         self.to_half = nn.Sequential(layer(64 + 32, 32), layer(32, 32))
         self.to_full = layer(32 + channels, 16)
-        self.head = _conv(16, 3, 3)
+        self.head = _conv(16, 3, 3, padding_mode="replicate")
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.at_half(x)                                                    # (B, 32, H/2, W/2)
@@ -136,7 +148,8 @@ class Discriminator(nn.Module):
         super().__init__()
 
         def layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-            return nn.Sequential(nn.Conv2d(inputs, outputs, 4, stride, 1), nn.InstanceNorm2d(outputs), nn.LeakyReLU(0.2))
+            convolution = nn.Conv2d(inputs, outputs, 4, stride, 1)
+            return nn.Sequential(convolution, nn.InstanceNorm2d(outputs), nn.LeakyReLU(0.2))
 
         self.layers = nn.ModuleList(
             [

@@ -62,6 +62,7 @@ class Stylizer:
         self,
         image: Image,
         *,
+        source: Image | None = None,
         guide: np.ndarray | None = None,
         mask: np.ndarray | None = None,
         strength: float = 1.0,
@@ -70,6 +71,7 @@ class Stylizer:
         """One frame. See `batch`."""
         return self.batch(
             [image],
+            sources=None if source is None else [source],
             guides=None if guide is None else [guide],
             masks=None if mask is None else [mask],
             strength=strength,
@@ -80,6 +82,7 @@ class Stylizer:
         self,
         images: Sequence[Image],
         *,
+        sources: Sequence[Image] | None = None,
         guides: Sequence[np.ndarray] | None = None,
         masks: Sequence[np.ndarray] | None = None,
         strength: float = 1.0,
@@ -88,6 +91,7 @@ class Stylizer:
         """Frames of one size, run together. Worth it on a graphics card; on a CPU it is as fast as one by one.
 
         images    scene-linear in `info.working_space`; a matte is no picture
+        sources   what the network looks at, where that is not the frame itself but, say, the prefiltered frame
         guides    float32 (H, W, G) each, where the model has guide channels
         masks     float32 (H, W) each, 0..1: outside, the frame passes through bit for bit, and costs nothing
         strength  0..1: how much of the painting is mixed in
@@ -96,7 +100,8 @@ class Stylizer:
         Returns the painted pictures, each with the alpha, association and metadata of its frame. Where alpha is 0 the
         frame passes through. Raises ShapeError where sizes or channels do not fit.
         """
-        self._check(images, guides, masks)
+        sources = sources or images
+        self._check(images, sources, guides, masks)
         height, width = images[0].height, images[0].width
         if masks is None:
             pieces = split(Rect(0, 0, height, width), self._tile)
@@ -112,7 +117,7 @@ class Stylizer:
             source = np.stack(
                 [
                     _network_input(image, None if guides is None else guides[i], seen)
-                    for i, image in enumerate(images)
+                    for i, image in enumerate(sources)
                 ]
             )                                                                  # (N, C, h, w)
             painted = self._run(source, cancel)                                # (N, 3, h, w)
@@ -125,6 +130,7 @@ class Stylizer:
     def _check(
         self,
         images: Sequence[Image],
+        sources: Sequence[Image],
         guides: Sequence[np.ndarray] | None,
         masks: Sequence[np.ndarray] | None,
     ) -> None:
@@ -138,7 +144,8 @@ class Stylizer:
                 expected=(*size, extra),
                 actual=(*size, given),
             )
-        for what, arrays in (("picture", [i.pixels for i in images]), ("guide", guides), ("mask", masks)):
+        pixels = [image.pixels for image in (*images, *sources)]
+        for what, arrays in (("picture", pixels), ("guide", guides), ("mask", masks)):
             for array in arrays or ():
                 if array.shape[:2] != size:
                     raise ShapeError(

@@ -80,7 +80,7 @@ def cover(mask: np.ndarray, halo: int) -> list[Rect]:
     rows, columns = -(-height // BLOCK), -(-width // BLOCK)
     padded = np.zeros((rows * BLOCK, columns * BLOCK), bool)
     padded[:height, :width] = mask > 0
-    blocks = padded.reshape(rows, BLOCK, columns, BLOCK).any(axis=(1, 3))
+    blocks = np.logical_or.reduce(padded.reshape(rows, BLOCK, columns, BLOCK), axis=(1, 3))
 
     def cost(box: Rect) -> int:
         return (box.height * BLOCK + 2 * halo) * (box.width * BLOCK + 2 * halo) + OVERHEAD

@@ -1,17 +1,22 @@
 """A shot: footage, its painted keyframes, and the graph that feeds the network - the same in training and rendering."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from ..engine import color
-from ..engine.errors import ImageError, ShapeError
+from ..engine.errors import ImageError, ModelError, ShapeError
 from ..engine.image import Image, unpremultiply
 from ..engine.keyframe import Keyframe
+from ..engine.model import ModelInfo
 from ..engine.sessions import Device
 from ..engine.stylizer import TILE
-from .node import Cancel, never
+from .guide import Guide, GuideParams
+from .node import Cancel, Node, never
+from .prefilter import Prefilter, PrefilterParams
 from .read import Read, ReadParams
 from .render import Evaluator
 from .stylize import Stylize, StylizeParams
@@ -31,22 +36,74 @@ class Painting:
 
 @dataclass(frozen=True)
 class Shot:
-    """What is painted, and where it lies.
+    """What is painted, and what of it the network is shown.
 
     footage        `plate.####.exr`, a movie or one picture
     footage_space  its colour space; empty: what the files say
     matte          region of interest per frame, as `footage`; None: the whole frame
+    prefilter      how the network's view of the footage is cleaned of noise; None: not at all
+    guide          the guide layer the network is shown beside it; None: none
     """
 
     footage: str
     footage_space: str = ""
     matte: str | None = None
+    prefilter: PrefilterParams | None = None
+    guide: GuideParams | None = None
 
+    @cached_property
     def footage_node(self) -> Read:
         return Read(ReadParams(self.footage, space=self.footage_space))
 
+    @cached_property
     def matte_node(self) -> Read | None:
         return None if self.matte is None else Read(ReadParams(self.matte, matte=True))
+
+    @cached_property
+    def source_node(self) -> Node:
+        """What the network looks at: the footage, prefiltered."""
+        return self.footage_node if self.prefilter is None else Prefilter(self.prefilter, footage=self.footage_node)
+
+    @cached_property
+    def guide_node(self) -> Guide | None:
+        """Subject and background get points of their own where there is a matte."""
+        if self.guide is None:
+            return None
+        return Guide(self.guide, footage=self.footage_node, matte=self.matte_node)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What the network is shown, channel by channel."""
+        return ("R", "G", "B") + (("guide R", "guide G", "guide B") if self.guide else ())
+
+    def facts(self) -> dict[str, Any]:
+        """What a model must record so that `as_trained` shows the network the same again; fields of `ModelInfo`."""
+        return {
+            "channels": self.channels,
+            "working_space": self.footage_node.working(),
+            "footage_space": self.footage_node.space(),
+            "prefilter": None if self.prefilter is None else asdict(self.prefilter),
+            "guide": None if self.guide is None else {**asdict(self.guide), "layers": self.matte is not None},
+        }
+
+
+def as_trained(info: ModelInfo, footage: str, *, footage_space: str = "", matte: str | None = None) -> Shot:
+    """The shot as the model saw it in training: same colour space, prefilter and guide.
+
+    Raises ModelError where the guide needs the matte that it was trained with.
+    """
+    guide = dict(info.guide) if info.guide is not None else None
+    if guide is not None and guide.pop("layers") and matte is None:
+        raise ModelError(
+            f"the model '{info.name}' was trained with a matte, which its guide layer needs; give the shot's matte"
+        )
+    return Shot(
+        footage,
+        footage_space or info.footage_space,
+        matte,
+        None if info.prefilter is None else PrefilterParams(**info.prefilter),
+        None if guide is None else GuideParams(**guide),
+    )
 
 
 def stylized(
@@ -61,8 +118,10 @@ def stylized(
     """The graph that paints a shot with a trained model; see `Stylize`."""
     return Stylize(
         StylizeParams(model, strength),
-        footage=shot.footage_node(),
-        matte=shot.matte_node(),
+        footage=shot.footage_node,
+        source=None if shot.prefilter is None else shot.source_node,
+        guide=shot.guide_node,
+        matte=shot.matte_node,
         device=device,
         threads=threads,
         tile=tile,
@@ -78,7 +137,7 @@ def load_keyframes(
 
     Raises ImageError, FrameMissingError or ShapeError, naming frame and file, where something does not fit.
     """
-    footage, matte = shot.footage_node(), shot.matte_node()
+    footage, matte = shot.footage_node, shot.matte_node
     evaluate = Evaluator()
     keyframes = []
     for painting in sorted(paintings, key=lambda p: p.frame):
@@ -108,9 +167,10 @@ def load_keyframes(
                 path=painting.path,
                 frame=frame,
             )
-        keyframes.append(
-            Keyframe(frame, color.encode(unpremultiply(plate)), color.encode(unpremultiply(painted)), mask)
-        )
+        source = color.encode(unpremultiply(evaluate(shot.source_node, frame, cancel)))
+        if shot.guide_node is not None:
+            source = np.concatenate([source, evaluate(shot.guide_node, frame, cancel).pixels], axis=2)
+        keyframes.append(Keyframe(frame, source, color.encode(unpremultiply(painted)), mask))
     return keyframes
 
 

@@ -28,6 +28,7 @@ class Stylize(Node):
     """Footage in, painted footage out, frame by frame.
 
     footage  RGB or RGBA, scene-linear in the model's working space (`Stylizer.info.working_space`)
+    source   what the network looks at, where that is not the footage itself but the prefiltered footage
     guide    (H, W, 3) where the model was trained with one
     matte    (H, W, 1) region of interest: outside, the footage passes through
 
@@ -36,7 +37,7 @@ class Stylize(Node):
     """
 
     INPUTS = ("footage",)
-    OPTIONAL_INPUTS = ("guide", "matte")
+    OPTIONAL_INPUTS = ("source", "guide", "matte")
     params: StylizeParams
 
     def __init__(
@@ -44,6 +45,7 @@ class Stylize(Node):
         params: StylizeParams,
         *,
         footage: Node,
+        source: Node | None = None,
         guide: Node | None = None,
         matte: Node | None = None,
         device: Device | str = Device.AUTO,
@@ -53,7 +55,7 @@ class Stylize(Node):
         """Raises ModelError where the model is none, ParameterError where the device or strength cannot be."""
         if not 0.0 <= params.strength <= 1.0:
             raise ParameterError(f"the strength must lie between 0 and 1, not {params.strength}")
-        super().__init__(params, footage=footage, guide=guide, matte=matte)
+        super().__init__(params, footage=footage, source=source, guide=guide, matte=matte)
         self._model_digest = digest(read_model(params.model))
         self.stylizer = Stylizer(params.model, device=device, threads=threads, tile=tile)
 
@@ -65,11 +67,13 @@ class Stylize(Node):
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         footage: Image = fetch("footage", frame)
-        matte: Image | None = fetch("matte", frame) if "matte" in self.inputs else None
-        guide: Image | None = fetch("guide", frame) if "guide" in self.inputs else None
+        source, guide, matte = (
+            fetch(name, frame) if name in self.inputs else None for name in ("source", "guide", "matte")
+        )
         try:
             return self.stylizer(
                 footage,
+                source=source,
                 guide=None if guide is None else guide.pixels,
                 mask=None if matte is None else matte.pixels[:, :, 0],
                 strength=self.params.strength,

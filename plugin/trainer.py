@@ -85,12 +85,9 @@ class Trainer:
     def finish(self) -> None:
         """Writes the last checkpoint and the model. Raises TrainingError or ModelError where that fails."""
         self._training.save(self.checkpoint)
-        footage, training = self._shot.footage_node(), self._training
+        training = self._training
         info = ModelInfo(
             name=self._out.stem,
-            channels=("R", "G", "B"),
-            working_space=footage.working(),
-            footage_space=footage.space(),
             halo=training.generator.HALO,
             size_multiple=training.generator.SIZE_MULTIPLE,
             keyframes=tuple(
@@ -101,5 +98,6 @@ class Trainer:
             training=training.config.to_json(),
             steps=training.step,
             losses=training.losses,
+            **self._shot.facts(),
         )
         write_atomically(self._out, export_model(training.generator, info))

@@ -18,7 +18,7 @@ def info(model: Annotated[str, typer.Argument(help="The .onnx file.")]) -> None:
         if name == "keyframes":
             value = "; ".join(f"{key['frame']} ({key['painting']}, {key['digest'][:8]})" for key in value)
         elif isinstance(value, dict):
-            value = ", ".join(f"{key} {f'{item:.4g}' if isinstance(item, float) else item}" for key, item in value.items())
+            value = ", ".join(f"{k} {f'{v:.4g}' if isinstance(v, float) else v}" for k, v in value.items())
         elif isinstance(value, tuple | list):
             value = ", ".join(map(str, value))
         lines.append(f"{name.replace('_', ' '):14} {'none' if value is None else value}")

@@ -11,7 +11,7 @@ from fewstroke.engine.frames import FrameRange
 from fewstroke.engine.sessions import Device, read_info
 from fewstroke.engine.stylizer import TILE
 from fewstroke.nodes.render import render_frames
-from fewstroke.nodes.shot import Shot, stylized
+from fewstroke.nodes.shot import as_trained, stylized
 from fewstroke.nodes.write import Write, WriteParams
 
 from .interrupt import interruptible
@@ -22,7 +22,7 @@ def render(
     model: Annotated[str, typer.Option(help="The .onnx file that `fewstroke train` made.")],
     footage: Annotated[str, typer.Option(help="plate.####.exr, plate.%04d.png, a movie or one picture.")],
     out: Annotated[str, typer.Option(help="Where to write: out.####.exr, or .png, .tif, .jpg, .dpx.")],
-    frames: Annotated[str | None, typer.Option(help="1001-1040, 1001-1040x2, 1,5,9-12. Default: all there are.")] = None,
+    frames: Annotated[str | None, typer.Option(help="1001-1040, 1001-1040x2 or 1,5,9. Default: all there are.")] = None,
     matte: Annotated[str | None, typer.Option(help="Region of interest, a sequence: outside, footage passes.")] = None,
     footage_space: Annotated[
         str | None, typer.Option(help="Colour space of the footage. Default: that of the training footage.")
@@ -34,7 +34,8 @@ def render(
 ) -> None:
     """Paint every frame with a trained model, in any order."""
     cores = os.cpu_count() or 1
-    shot = Shot(footage, footage_space or read_info(model).footage_space, matte)
+    facts = read_info(model)
+    shot = as_trained(facts, footage, footage_space=footage_space or "", matte=matte)
     node = stylized(shot, model, strength=strength, device=device, threads=max(1, cores // (jobs or cores)), tile=tile)
     available = node.frames()
     wanted = FrameRange.parse(frames) if frames else available
@@ -46,7 +47,7 @@ def render(
             path=footage,
             frame=missing[0],
         )
-    write = Write(WriteParams(out, working=read_info(model).working_space), image=node)
+    write = Write(WriteParams(out, working=facts.working_space), image=node)
     write.check(wanted)
     if os.path.abspath(out) == os.path.abspath(footage):
         raise ParameterError("--out is the footage itself; choose another name, so that the footage stays")

@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
+from fewstroke.engine.config import Preset
 from fewstroke.engine.errors import ParameterError
+from fewstroke.nodes.guide import GuideParams
+from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.shot import Painting, Shot, load_keyframes
 
 from .interrupt import INTERRUPTED, interruptible
@@ -23,7 +26,7 @@ def train(
         list[str] | None, typer.Option(help="FRAME=MASK: white where the painting of that keyframe counts.")
     ] = None,
     matte: Annotated[str | None, typer.Option(help="Region of interest, a sequence: only inside is learnt.")] = None,
-    preset: Annotated[str, typer.Option(help="fast, or paper: the published network, 33 times dearer.")] = "fast",
+    preset: Annotated[Preset, typer.Option(help="fast, or paper: the published network, 33 times dearer.")] = "fast",
     time_: Annotated[
         str | None, typer.Option("--time", help="Train this long: 60s, 5m. Default: until it stops getting better.")
     ] = None,
@@ -35,8 +38,10 @@ def train(
         str, typer.Option(help="Colour space of the paintings, as sRGB. Default: what the files say.")
     ] = "",
     vgg: Annotated[
-        Path | None, typer.Option(help="VGG-19 weights for the perceptual loss. Default: torchvision's cached file, if any.")
+        Path | None, typer.Option(help="VGG-19 weights for the perceptual loss. Default: torchvision's, if cached.")
     ] = None,
+    guide: Annotated[bool, typer.Option(help="Give the network the guide layer (README).")] = True,
+    prefilter: Annotated[bool, typer.Option(help="Take sensor noise out before the network sees it.")] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside the model.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: what there is.")] = None,
@@ -46,7 +51,14 @@ def train(
     seconds = None if time_ is None else parse_duration(time_)
     if out.suffix != ".onnx":
         raise ParameterError(f"the model '{out}' must be called something.onnx")
-    shot = Shot(footage, footage_space, matte)
+    first = paintings[0].frame
+    shot = Shot(
+        footage,
+        footage_space,
+        matte,
+        prefilter=PrefilterParams() if prefilter else None,
+        guide=GuideParams(keyframe=first, seed=seed) if guide else None,
+    )
     keyframes = load_keyframes(shot, paintings, paint_space=paint_space)
 
     # torch takes two seconds to import: only now, when everything the user gave has been found good.

@@ -1,0 +1,76 @@
+"""The networks: their size, cost and reach, measured and not believed."""
+
+import pytest
+import torch
+from fewstroke.engine.config import NetworkConfig
+from fewstroke.engine.errors import ParameterError
+from fewstroke.engine.network import Generator, PaperGenerator, build_generator
+from torch import nn
+
+
+def multiply_adds_per_pixel(generator: nn.Module, channels: int = 3) -> float:
+    """Counted by hooks on every convolution of a real run."""
+    counted = 0
+
+    def count(module: nn.Conv2d, inputs: object, output: torch.Tensor) -> None:
+        nonlocal counted
+        counted += module.weight.numel() * output.shape[2] * output.shape[3]
+
+    hooks = [m.register_forward_hook(count) for m in generator.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        generator(torch.zeros(1, channels, 64, 64))
+    for hook in hooks:
+        hook.remove()
+    return counted / 64**2
+
+
+def reach(generator: Generator) -> int:
+    """How far from an output pixel an input pixel may lie and still matter: where the gradient is not zero.
+
+    All weights are positive averages, so that nothing cancels; the last is tiny, so that no tanh saturates.
+    """
+    generator = generator.eval().double()
+    convolutions = [m for m in generator.modules() if isinstance(m, nn.Conv2d)]
+    for convolution in convolutions:
+        convolution.weight.data.fill_(1 / convolution.weight[0].numel())
+        if convolution.bias is not None:
+            convolution.bias.data.zero_()
+    convolutions[-1].weight.data.mul_(1e-9)
+    farthest = 0
+    for phase in range(generator.SIZE_MULTIPLE):
+        picture = torch.ones(1, 3, 192, 4, dtype=torch.double, requires_grad=True)  # narrow: rows tell it all
+        centre = 96 + phase
+        generator(picture)[0, 0, centre, 2].backward()
+        assert picture.grad is not None
+        ys = picture.grad[0].abs().sum((0, 2)).nonzero()
+        farthest = max(farthest, centre - int(ys.min()), int(ys.max()) - centre)
+    return farthest
+
+
+def test_paper_has_the_published_number_of_parameters() -> None:
+    assert sum(parameter.numel() for parameter in PaperGenerator().parameters()) == 3_267_523
+
+
+def test_fast_costs_at_least_25_times_fewer_multiply_adds() -> None:
+    paper = multiply_adds_per_pixel(build_generator(NetworkConfig("paper")))
+    fast = multiply_adds_per_pixel(build_generator(NetworkConfig("fast")))
+    assert paper == pytest.approx(1_023_000, rel=0.01)
+    assert paper / fast >= 25
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_the_halo_is_just_the_reach(preset: str) -> None:
+    generator = build_generator(NetworkConfig(preset))  # type: ignore[arg-type]
+    measured = reach(generator)
+    assert measured == generator.HALO, f"{preset}: set HALO = {measured}"
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_guide_channels_go_in(preset: str) -> None:
+    generator = build_generator(NetworkConfig(preset, channels=6))  # type: ignore[arg-type]
+    assert generator(torch.zeros(2, 6, 32, 40)).shape == (2, 3, 32, 40)
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(ParameterError, match="fast or paper"):
+        NetworkConfig("tiny")  # type: ignore[arg-type]
