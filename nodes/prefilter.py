@@ -113,17 +113,18 @@ def _filter(
     # Averaging n equal samples divides the noise by sqrt(n); so these are all the levels that may be left.
     ranges = _ladder(float(noise.min()) / np.sqrt(len(aligned) + 1), float(noise.max()))
     halo = params.spatial + 1
+    rgb = np.empty_like(center)
 
-    def band(top: int) -> np.ndarray:
+    def filter_band(top: int) -> None:
         rows = slice(max(0, top - halo), top + _BAND + halo)
         part = [(offset, pixels[rows], visible[rows]) for offset, pixels, visible in aligned]
         filtered, residual = _average_in_time(center[rows], part, noise[rows])
         if params.spatial:
             filtered = _filter_in_space(filtered, residual, params.spatial, ranges)
         mixed = center[rows] + np.float32(params.strength) * (filtered - center[rows])
-        return decode(mixed[top - rows.start :][:_BAND])
+        rgb[top : top + _BAND] = decode(mixed[top - rows.start :][:_BAND])
 
-    rgb = np.concatenate(in_parallel(band, range(0, len(center), _BAND), cancel))
+    in_parallel(filter_band, range(0, len(center), _BAND), cancel)
     # `decode` ends where half floats end; a brighter pixel of a float file stays what it is.
     np.copyto(rgb, straight, where=np.abs(straight) > np.finfo(np.float16).max)
     if image.pixels.shape[2] == 1:
@@ -137,7 +138,10 @@ def _align(neighbour: tuple[int, Image, np.ndarray]) -> tuple[int, np.ndarray, n
 
 
 def _encoded(pixels: np.ndarray) -> np.ndarray:
-    return np.concatenate([encode(pixels[top : top + _BAND]) for top in range(0, len(pixels), _BAND)])
+    result = np.empty(pixels.shape, np.float32)
+    for top in range(0, len(pixels), _BAND):
+        result[top : top + _BAND] = encode(pixels[top : top + _BAND])
+    return result
 
 
 # ---- noise

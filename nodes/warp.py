@@ -8,12 +8,16 @@ which leaves no holes).
 import cv2
 import numpy as np
 
+_BAND = 64
+"""Rows sampled at once: large temporary arrays cost more time to allocate than to fill."""
 
-def _positions(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+
+def _positions(flow: np.ndarray, top: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Where the flow points, x and y, for rows that begin at `top`."""
     height, width = flow.shape[:2]
     return (
         flow[:, :, 0] + np.arange(width, dtype=np.float32),
-        flow[:, :, 1] + np.arange(height, dtype=np.float32)[:, None],
+        flow[:, :, 1] + np.arange(top, top + height, dtype=np.float32)[:, None],
     )
 
 
@@ -42,14 +46,22 @@ def warp_picture(pixels: np.ndarray, flow: np.ndarray) -> np.ndarray:
 
     pixels  float32 (H, W, C), C <= 4, any finite value
     """
-    x, y = _positions(flow)
-    sampled = cv2.remap(pixels, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     neighbours = np.ones((3, 3), np.uint8)
-    lowest, highest = (
-        cv2.remap(extreme(pixels, neighbours), x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-        for extreme in (cv2.erode, cv2.dilate)
-    )
-    return cv2.max(cv2.min(sampled, highest), lowest).reshape(pixels.shape)
+    lowest, highest = cv2.erode(pixels, neighbours), cv2.dilate(pixels, neighbours)
+    result = np.empty(pixels.shape, np.float32)
+    for top in range(0, len(flow), _BAND):
+        x, y = _positions(flow[top : top + _BAND], top)
+        sampled, low, high = (
+            cv2.remap(source, x, y, method, borderMode=cv2.BORDER_REPLICATE)
+            for source, method in (
+                (pixels, cv2.INTER_CUBIC),
+                (lowest, cv2.INTER_NEAREST),
+                (highest, cv2.INTER_NEAREST),
+            )
+        )
+        band = result[top : top + _BAND]
+        band[:] = cv2.max(cv2.min(sampled, high), low).reshape(band.shape)
+    return result
 
 
 def compose(first: np.ndarray, second: np.ndarray) -> np.ndarray:
