@@ -32,7 +32,7 @@ OUT = Path("demo-output")
 MODEL = OUT / "shot.onnx"
 RESULT = OUT / "frames" / "painted.####.exr"
 SHEET = OUT / "contact-sheet.png"
-TRAINING = "110s"
+TRAINING_SECONDS = 110
 COLUMNS = 4
 
 
@@ -42,9 +42,9 @@ def main() -> None:
     frames = Read(ReadParams(FOOTAGE)).frames()
     cores = os.cpu_count()
 
-    print(f"\n1/3  Learning from one painted frame, {TRAINING} on {cores} cores. Ctrl-C stops.\n")
+    print(f"\n1/3  Learning from one painted frame, {TRAINING_SECONDS} s on {cores} cores. Ctrl-C stops.\n")
     training = ("--footage", FOOTAGE, "--keyframe", f"{KEYFRAME}={PAINTING}", "--out", str(MODEL))
-    fewstroke("train", *training, "--time", TRAINING)
+    fewstroke("train", *training, "--time", f"{TRAINING_SECONDS}s")
 
     print(f"\n2/3  Painting {len(frames)} frames in random order on all cores.\n")
     shuffled = FrameRange.of(random.Random(0).sample(frames.frames, len(frames)))
@@ -58,9 +58,9 @@ def main() -> None:
         [frames.frames[round(i * (len(frames) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)],
         [
             f"Frame {KEYFRAME} is the only one that was painted.",
-            f"Training: {info.steps} steps in {TRAINING} on {cores} cores.",
+            f"Training: {info.steps} steps in {TRAINING_SECONDS} s on {cores} cores.",
             f"Rendering: {len(frames)} frames in {seconds:.0f} s, in random order, each by itself.",
-            f"Model: {MODEL.name}, {MODEL.stat().st_size / 1e6:.1f} MB, runs on ONNX Runtime alone.",
+            f"Model: {MODEL.name}, {MODEL.stat().st_size / 1e6:.1f} MB; rendering needs no PyTorch.",
         ],
     )
     print(f"""
