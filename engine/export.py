@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .color import ENCODED_LIMIT, SLOPE_AT_ONE, decode, encode
+from .color import ENCODED_LIMIT, GAMMA, decode, encode
 from .errors import ModelError
 from .model import ModelInfo
 
@@ -89,7 +89,7 @@ def export_model(generator: nn.Module, info: ModelInfo) -> bytes:
 
 
 def _encode(graph: _Graph, image: str, channels: int) -> str:
-    """`color.encode` on the first three channels; the guide's go on as they are. One logarithm serves both branches."""
+    """`color.encode` on the first three channels; the guide's go on as they are."""
     if channels > 3:
         sizes = graph.constant([3, channels - 3], np.int64)
         rgb, guide = graph.add("Split", image, sizes, outputs=2, axis=1)
@@ -97,33 +97,32 @@ def _encode(graph: _Graph, image: str, channels: int) -> str:
         rgb, guide = image, None
     one = graph.constant(1.0)
     size = graph.add("Abs", rgb)
-    log = graph.add("Log", graph.add("Max", size, graph.constant(1e-6)))
-    power = graph.add("Exp", graph.add("Mul", graph.add("Min", log, graph.constant(0.0)), graph.constant(1 / 2.4)))
-    middle = graph.add("Sub", graph.add("Mul", power, graph.constant(1.055)), graph.constant(0.055))
+    root = graph.add("Pow", size, graph.constant(1 / GAMMA))
+    upper = graph.add("Max", root, one)
+    for _ in range(3):
+        upper = graph.add("Sqrt", upper)
+    sum_ = graph.add("Add", graph.add("Min", root, one), graph.add("Mul", upper, graph.constant(8.0)))
+    curve = graph.add("Sub", graph.add("Mul", sum_, graph.constant(1.055)), graph.constant(8 * 1.055 + 0.055))
     low = graph.add("Mul", size, graph.constant(12.92))
-    below = graph.add("Less", size, graph.constant(0.0031308))
-    curve = graph.add("Where", below, low, middle)
-    above = graph.add("Mul", graph.add("Log", graph.add("Max", size, one)), graph.constant(SLOPE_AT_ONE))
-    encoded = graph.add("Mul", graph.add("Sign", rgb), graph.add("Add", curve, above))
+    curve = graph.add("Where", graph.add("Less", size, graph.constant(0.0031308)), low, curve)
+    encoded = graph.add("Mul", graph.add("Sign", rgb), curve)
     return encoded if guide is None else graph.add("Concat", encoded, guide, axis=1)
 
 
 def _decode(graph: _Graph, encoded: str, output: str) -> None:
     """`color.decode`."""
+    one = graph.constant(1.0)
     size = graph.add("Min", graph.add("Abs", encoded), graph.constant(ENCODED_LIMIT))
-    clipped = graph.add("Min", size, graph.constant(1.0))
-    base = graph.add(
-        "Mul", graph.add("Add", clipped, graph.constant(0.055)), graph.constant(1 / 1.055)
-    )
-    middle = graph.add("Exp", graph.add("Mul", graph.add("Log", base), graph.constant(2.4)))
+    above = graph.add("Sub", graph.add("Max", size, one), one)
+    above = graph.add("Add", graph.add("Mul", above, graph.constant(1 / (8 * 1.055))), one)
+    for _ in range(3):
+        above = graph.add("Mul", above, above)
+    below = graph.add("Add", graph.add("Min", size, one), graph.constant(0.055))
+    root = graph.add("Mul", graph.add("Mul", below, graph.constant(1 / 1.055)), above)
+    curve = graph.add("Pow", root, graph.constant(GAMMA))
     low = graph.add("Mul", size, graph.constant(1 / 12.92))
-    below = graph.add("Less", size, graph.constant(0.04045))
-    curve = graph.add("Where", below, low, middle)
-    # Above 1 the two branches multiply: middle is 1 there, and the exponential is 1 below.
-    over = graph.add("Sub", graph.add("Max", size, graph.constant(1.0)), graph.constant(1.0))
-    above = graph.add("Exp", graph.add("Mul", over, graph.constant(1 / SLOPE_AT_ONE)))
-    sign = graph.add("Sign", encoded)
-    graph.nodes.append(helper.make_node("Mul", [sign, graph.add("Mul", curve, above)], [output]))
+    curve = graph.add("Where", graph.add("Less", size, graph.constant(0.04045)), low, curve)
+    graph.nodes.append(helper.make_node("Mul", [graph.add("Sign", encoded), curve], [output]))
 
 
 def _pad(graph: _Graph, picture: str, multiple: int) -> tuple[str, str]:
@@ -133,7 +132,7 @@ def _pad(graph: _Graph, picture: str, multiple: int) -> tuple[str, str]:
     """
     shape = graph.add("Shape", picture, start=2, end=4)
     grid = graph.constant([multiple, multiple], np.int64)
-    rest = graph.add("Mod", graph.add("Neg", shape), grid)                     # 0..multiple-1, sign of the divisor
+    rest = graph.add("Mod", graph.add("Neg", shape), grid)  # 0..multiple-1, sign of the divisor
     after = graph.add("Add", rest, graph.constant([EDGE, EDGE], np.int64))
     before = graph.constant([0, 0, EDGE, EDGE], np.int64)
     pads = graph.add("Concat", before, graph.constant([0, 0], np.int64), after, axis=0)
@@ -207,12 +206,15 @@ def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str
     if node.target is torch.cat:
         parts: Any = node.args[0]
         return graph.add("Concat", *(names[part] for part in parts), axis=node.args[1])
-    if node.target is F.interpolate and node.kwargs == {**node.kwargs, "scale_factor": 2.0, "mode": "nearest"}:
-        scales = graph.constant([1, 1, 2, 2])
-        return graph.add(
-            "Resize", value(node.args[0]), "", scales,
-            mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
-        )  # fmt: skip
+    if node.target is F.interpolate:
+        scale, mode = node.kwargs["scale_factor"], node.kwargs["mode"]
+        scales = graph.constant([1, 1, scale, scale])
+        style = (
+            {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+            if mode == "nearest"
+            else {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+        )
+        return graph.add("Resize", value(node.args[0]), "", scales, **style)
     raise NotImplementedError(f"{node.target} has no ONNX form here yet")
 
 

@@ -26,9 +26,7 @@ class FrameRange:
         """
         cleaned = text.strip()
         if ":" in cleaned or "y" in cleaned:
-            raise ParameterError(
-                f"'{text}' is not a frame range: use 1001-1040, or 1001-1040x2 for every second frame"
-            )
+            raise ParameterError(f"'{text}' is not a frame range: use 1001-1040, or 1001-1040x2 for every second frame")
         try:
             frames = tuple(int(frame) for frame in FrameSet(cleaned)) if cleaned else ()
         except (ParseException, ValueError, OverflowError):

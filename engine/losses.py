@@ -95,8 +95,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise TrainingError(f"the VGG-19 weights {path} are not there; give the path of vgg19-dcbb9e9d.pth") from None
-    except Exception as error:  # each loader has its own exceptions for a damaged file
-        raise TrainingError(f"the VGG-19 weights {path} cannot be read ({error}); download them again") from None
+    except Exception:  # each loader has its own exceptions for a damaged file, and essays for messages
+        raise TrainingError(f"the VGG-19 weights {path} are damaged or no weights; download them again") from None
 
 
 def cached_vgg() -> Path | None:

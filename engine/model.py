@@ -48,7 +48,7 @@ class ModelInfo:
     losses: Mapping[str, float]
     guide: Mapping[str, Any] | None = None
     prefilter: Mapping[str, Any] | None = None
-    encoding: str = "sRGB, logarithmic above 1"
+    encoding: str = "sRGB, its eighth root above 1"
     licence: str = "belongs to the author of its keyframes"
     format: int = field(default=FORMAT)
 

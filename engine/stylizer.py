@@ -115,12 +115,9 @@ class Stylizer:
         for piece in pieces:
             seen = grow(piece, self.info.halo, self.info.size_multiple, height, width)
             source = np.stack(
-                [
-                    _network_input(image, None if guides is None else guides[i], seen)
-                    for i, image in enumerate(sources)
-                ]
-            )                                                                  # (N, C, h, w)
-            painted = self._run(source, cancel)                                # (N, 3, h, w)
+                [_network_input(image, None if guides is None else guides[i], seen) for i, image in enumerate(sources)]
+            )  # (N, C, h, w)
+            painted = self._run(source, cancel)  # (N, 3, h, w)
             inner = (slice(None), *piece.within(seen).slices)
             for i, image in enumerate(images):
                 mask = None if weights is None else weights[i][piece.slices]
@@ -194,9 +191,7 @@ def _network_input(image: Image, guide: np.ndarray | None, area: Rect) -> np.nda
     return np.ascontiguousarray(layers.transpose(2, 0, 1), np.float32)
 
 
-def _mix(
-    pixels: np.ndarray, alpha: Alpha, painted: np.ndarray, mask: np.ndarray | None, strength: float
-) -> None:
+def _mix(pixels: np.ndarray, alpha: Alpha, painted: np.ndarray, mask: np.ndarray | None, strength: float) -> None:
     """Puts the painting (h, w, 3), straight, into the pixels (h, w, C) in place, as far as mask and strength say."""
     coverage = None if alpha is Alpha.NONE else pixels[..., 3:]
     if alpha is Alpha.PREMULTIPLIED and coverage is not None:

@@ -36,20 +36,14 @@ class Rect:
 
     def within(self, outer: "Rect") -> "Rect":
         """The same place, counted from the corner of `outer`."""
-        return Rect(
-            self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left
-        )
+        return Rect(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
 
 
 def split(area: Rect, tile: int) -> list[Rect]:
     """`area` in as few, as equal pieces as fit into `tile` x `tile` pixels; rows first."""
     ys = _cuts(area.top, area.bottom, tile)
     xs = _cuts(area.left, area.right, tile)
-    return [
-        Rect(top, left, bottom, right)
-        for top, bottom in pairwise(ys)
-        for left, right in pairwise(xs)
-    ]
+    return [Rect(top, left, bottom, right) for top, bottom in pairwise(ys) for left, right in pairwise(xs)]
 
 
 def _cuts(start: int, stop: int, tile: int) -> list[int]:
@@ -90,9 +84,7 @@ def cover(mask: np.ndarray, halo: int) -> list[Rect]:
         ys, xs = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
         if len(ys) == 0:
             return None
-        return Rect(
-            box.top + int(ys[0]), box.left + int(xs[0]), box.top + int(ys[-1]) + 1, box.left + int(xs[-1]) + 1
-        )
+        return Rect(box.top + int(ys[0]), box.left + int(xs[0]), box.top + int(ys[-1]) + 1, box.left + int(xs[-1]) + 1)
 
     def divide(box: Rect) -> list[Rect]:
         best, best_cost = None, cost(box)
@@ -111,7 +103,11 @@ def cover(mask: np.ndarray, halo: int) -> list[Rect]:
         return [box] if best is None else [piece for half in best for piece in divide(half)]
 
     whole = bound(Rect(0, 0, rows, columns))
-    return [] if whole is None else [
-        Rect(r.top * BLOCK, r.left * BLOCK, min(height, r.bottom * BLOCK), min(width, r.right * BLOCK))
-        for r in divide(whole)
-    ]
+    return (
+        []
+        if whole is None
+        else [
+            Rect(r.top * BLOCK, r.left * BLOCK, min(height, r.bottom * BLOCK), min(width, r.right * BLOCK))
+            for r in divide(whole)
+        ]
+    )

@@ -1,1 +1,41 @@
-"""The graph: nodes that read, filter, guide, stylize and write frames, in any order. Knows files, knows no host."""
+"""The graph: nodes that read, filter, guide, stylize and write frames, in any order. Knows files, knows no host.
+
+What is named here is public; what begins with an underscore, and the rest of the modules, may change.
+"""
+
+from .graph import load_graph, save_graph
+from .guide import Guide, GuideParams
+from .motion import Vectors, VectorsParams
+from .node import Node
+from .prefilter import Prefilter, PrefilterParams
+from .read import Read, ReadParams
+from .render import Evaluator, FrameDone, render_frames
+from .shot import Painting, Shot, as_trained, load_keyframes, stylized
+from .stylize import Stylize, StylizeParams
+from .write import Write, WriteParams
+
+__all__ = [
+    "Evaluator",
+    "FrameDone",
+    "Guide",
+    "GuideParams",
+    "Node",
+    "Painting",
+    "Prefilter",
+    "PrefilterParams",
+    "Read",
+    "ReadParams",
+    "Shot",
+    "Stylize",
+    "StylizeParams",
+    "Vectors",
+    "VectorsParams",
+    "Write",
+    "WriteParams",
+    "as_trained",
+    "load_graph",
+    "load_keyframes",
+    "render_frames",
+    "save_graph",
+    "stylized",
+]

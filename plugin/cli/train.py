@@ -65,9 +65,7 @@ def train(
     from fewstroke.engine.train import Budget
     from fewstroke.plugin.trainer import Trainer
 
-    trainer = Trainer(
-        shot, paintings, keyframes, out, preset=preset, seed=seed, vgg=vgg, resume=resume, device=device
-    )
+    trainer = Trainer(shot, paintings, keyframes, out, preset=preset, seed=seed, vgg=vgg, resume=resume, device=device)
     if resume:
         more = "" if trainer.resumed_same else "; the paintings have changed, learning goes on with the new ones"
         output.event(

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from fewstroke.engine import color
-from fewstroke.engine.errors import ColorError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fewstroke.engine import color
+from fewstroke.engine.errors import ColorError
 
 
 @given(st.floats(-65504, 65504, width=32))
@@ -53,5 +54,5 @@ def test_linear_footage_is_worked_in_its_own_space_and_other_footage_in_rec709()
 
 def test_a_broken_config_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCIO", "/nowhere/config.ocio")
-    with pytest.raises(ColorError, match="/nowhere/config.ocio"):
+    with pytest.raises(ColorError, match=r"/nowhere/config\.ocio"):
         color.resolve_space("sRGB")

@@ -1,10 +1,11 @@
 """Frame ranges: what people write, and what they mean."""
 
 import pytest
-from fewstroke.engine.errors import ParameterError
-from fewstroke.engine.frames import FrameRange
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fewstroke.engine.errors import ParameterError
+from fewstroke.engine.frames import FrameRange
 
 
 @pytest.mark.parametrize(

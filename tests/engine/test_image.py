@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from fewstroke.engine.errors import ShapeError
 from fewstroke.engine.image import Alpha, Image, unpremultiply, with_rgb
 

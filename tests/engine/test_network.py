@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
+
 from fewstroke.engine.config import NetworkConfig
 from fewstroke.engine.errors import ParameterError
 from fewstroke.engine.network import Generator, PaperGenerator, build_generator
-from torch import nn
 
 
 def multiply_adds_per_pixel(generator: nn.Module, channels: int = 3) -> float:

@@ -1,0 +1,5 @@
+"""`python -m fewstroke.plugin.cli`."""
+
+from .main import run
+
+run()

@@ -1,0 +1,174 @@
+"""`fast` against `paper`, side by side in one run: cost of a frame, of a training step, of memory, of a cold start.
+
+    python tests/bench/presets.py [--rounds 5]
+
+Prints a Markdown table. Both presets run in turn, round after round, and medians are compared, since machines drift.
+"paper, eager" is the network as published: PyTorch, whole frame. Peak memory is that of a process of its own.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+HEIGHT, WIDTH = 540, 960
+
+
+def generator(preset: str):  # type: ignore[no-untyped-def]
+    import torch
+
+    from fewstroke.engine.config import NetworkConfig
+    from fewstroke.engine.network import build_generator
+
+    torch.manual_seed(0)
+    return build_generator(NetworkConfig(preset)).eval()  # type: ignore[arg-type]
+
+
+def eager_frame(preset: str) -> Callable[[], object]:
+    import torch
+
+    network, picture = generator(preset), torch.rand(1, 3, HEIGHT, WIDTH)
+
+    def run() -> object:
+        with torch.inference_mode():
+            return network(picture)
+
+    return run
+
+
+def exported(preset: str) -> bytes:
+    from fewstroke.engine.color import LINEAR_REC709
+    from fewstroke.engine.export import export_model
+    from fewstroke.engine.model import ModelInfo
+
+    network = generator(preset)
+    info = ModelInfo(
+        name="bench", channels=("R", "G", "B"), working_space=LINEAR_REC709, footage_space=LINEAR_REC709,
+        halo=network.HALO, size_multiple=network.SIZE_MULTIPLE, keyframes=(), network={}, training={}, steps=0, losses={},
+    )  # fmt: skip
+    return export_model(network, info)
+
+
+def stylized_frame(preset: str) -> Callable[[], object]:
+    from fewstroke.engine.image import Image
+    from fewstroke.engine.stylizer import Stylizer
+
+    stylizer = Stylizer(exported(preset))
+    image = Image(np.random.default_rng(0).random((HEIGHT, WIDTH, 3), np.float32))
+    return lambda: stylizer(image)
+
+
+def training_step(preset: str) -> Callable[[], object]:
+    from fewstroke.engine.config import NetworkConfig, TrainConfig
+    from fewstroke.engine.keyframe import Keyframe
+    from fewstroke.engine.train import Budget, Training
+
+    rng = np.random.default_rng(0)
+    source, target = rng.random((288, 512, 3), np.float32), rng.random((288, 512, 3), np.float32)
+    keyframe = Keyframe(1, source, target, np.ones((288, 512), np.float32))
+    training = Training([keyframe], NetworkConfig(preset), TrainConfig(), device="cpu")  # type: ignore[arg-type]
+    return lambda: list(training.run(Budget(steps=training.step + 1)))
+
+
+KINDS = {"eager": eager_frame, "stylizer": stylized_frame, "step": training_step}
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def in_turn(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Medians over rounds in which each runs once, after one run each that does not count."""
+    for run in runs.values():
+        run()
+    times = [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds)]
+    return {name: statistics.median(row[name] for row in times) for name in runs}
+
+
+def peak_memory(kind: str, preset: str) -> float:
+    """Megabytes, at the most, of a process that does one thing twice, less those of one that only gets ready."""
+    sizes = []
+    for repeats in ("2", "0"):
+        command = [sys.executable, __file__, "--child", kind, preset, repeats]
+        sizes.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    return (sizes[0] - sizes[1]) / 1e6
+
+
+def child(kind: str, preset: str, repeats: int) -> None:
+    run = KINDS[kind](preset)
+    for _ in range(repeats):
+        run()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def cold_start(rounds: int) -> float:
+    """From nothing to the first 960x540 frame on disk: the whole command, EXR in, EXR out."""
+    import OpenImageIO as oiio
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "shot.onnx").write_bytes(exported("fast"))
+        spec = oiio.ImageSpec(WIDTH, HEIGHT, 3, "half")
+        output = oiio.ImageOutput.create(str(folder / "plate.0001.exr"))
+        assert output is not None
+        output.open(str(folder / "plate.0001.exr"), spec)
+        output.write_image(np.random.default_rng(0).random((HEIGHT, WIDTH, 3), np.float32))
+        output.close()
+        command = [sys.executable, "-m", "fewstroke.plugin.cli", "render", "--model", folder / "shot.onnx"]
+        command += ["--footage", folder / "plate.####.exr", "--out", folder / "out.####.exr"]
+
+        def run() -> object:
+            return subprocess.run(list(map(str, command)), check=True, capture_output=True)
+
+        return in_turn({"cold": run}, rounds)["cold"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child[0], arguments.child[1], int(arguments.child[2]))
+        return
+
+    frame = in_turn(
+        {
+            "paper, eager": eager_frame("paper"),
+            "paper": stylized_frame("paper"),
+            "fast, eager": eager_frame("fast"),
+            "fast": stylized_frame("fast"),
+        },
+        arguments.rounds,
+    )
+    step = in_turn({"paper": training_step("paper"), "fast": training_step("fast")}, arguments.rounds)
+    frame_memory = peak_memory("eager", "paper"), peak_memory("stylizer", "fast")
+    step_memory = peak_memory("step", "paper"), peak_memory("step", "fast")
+
+    print(f"{os.cpu_count()} cores, {arguments.rounds} rounds, medians\n")
+    print("| | paper | fast | ratio |\n| --- | --- | --- | --- |")
+    rows = [
+        (f"{WIDTH}x{HEIGHT} frame; paper as published, in eager PyTorch", frame["paper, eager"], frame["fast"], "s"),
+        (f"{WIDTH}x{HEIGHT} frame, both in the stylizer", frame["paper"], frame["fast"], "s"),
+        (f"{WIDTH}x{HEIGHT} frame, both in eager PyTorch", frame["paper, eager"], frame["fast, eager"], "s"),
+        ("training step, 40 patches of 32x32", step["paper"], step["fast"], "s"),
+        ("memory for the frame; paper in eager PyTorch", *frame_memory, "MB"),
+        ("memory for the training step", *step_memory, "MB"),
+    ]
+    for name, paper, fast, unit in rows:
+        print(f"| {name} | {paper:.3g} {unit} | {fast:.3g} {unit} | {paper / fast:.1f} |")
+    print(f"\nfrom a cold process to the first {WIDTH}x{HEIGHT} frame on disk: {cold_start(arguments.rounds):.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Real networks that nobody trained, for tests to export and run."""
+
+from typing import Any
+
+import torch
+
+from fewstroke.engine.config import NetworkConfig
+from fewstroke.engine.model import ModelInfo
+from fewstroke.engine.network import Generator, build_generator
+
+
+def facts(generator: Generator, channels: int = 3, **others: Any) -> ModelInfo:
+    """A `ModelInfo` for a generator that nobody trained."""
+    values: dict[str, Any] = {
+        "name": "test",
+        "channels": ("R", "G", "B", "guide R", "guide G", "guide B")[:channels],
+        "working_space": "Linear Rec.709 (sRGB)",
+        "footage_space": "Linear Rec.709 (sRGB)",
+        "halo": generator.HALO,
+        "size_multiple": generator.SIZE_MULTIPLE,
+        "keyframes": (),
+        "network": {},
+        "training": {},
+        "steps": 0,
+        "losses": {},
+    }
+    return ModelInfo(**{**values, **others})
+
+
+def random_generator(preset: Any = "fast", channels: int = 3) -> Generator:
+    """Seeded weights, and batch statistics of noise, so that folding them has something to fold."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        generator = build_generator(NetworkConfig(preset, channels))
+        with torch.no_grad():
+            for _ in range(2):
+                generator(torch.rand(4, channels, 32, 32))
+    return generator.eval()

@@ -1,0 +1,74 @@
+"""The sampler: where patches come from."""
+
+import numpy as np
+import pytest
+import torch
+
+from fewstroke.engine.errors import ShapeError, TrainingError
+from fewstroke.engine.keyframe import Keyframe
+from fewstroke.engine.patches import PatchSampler
+
+
+def coordinates(height: int, width: int, mask: np.ndarray | None = None, frame: int = 1) -> Keyframe:
+    """A keyframe whose pixels say where they are: source (y, x, frame), target the same plus one."""
+    ys, xs = np.mgrid[:height, :width].astype(np.float32)
+    source = np.stack([ys, xs, np.full_like(ys, frame)], axis=2)
+    return Keyframe(frame, source, source + 1, np.ones((height, width), np.float32) if mask is None else mask)
+
+
+def sampler(*keyframes: Keyframe, seed: int = 0, batch: int = 64) -> PatchSampler:
+    return PatchSampler(keyframes, patch=16, batch=batch, erode=7, seed=seed)
+
+
+def test_source_and_target_are_the_same_place() -> None:
+    batch = sampler(coordinates(50, 60)).draw()
+    assert batch.source.shape == (64, 3, 16, 16) and batch.mask.shape == (64, 1, 16, 16)
+    assert torch.equal(batch.source + 1, batch.target)
+    assert not torch.equal(batch.target, batch.real)
+
+
+def test_centres_lie_in_the_eroded_mask_of_every_keyframe() -> None:
+    mask = np.zeros((60, 60), np.float32)
+    mask[20:40, 20:45] = 1
+    batch = sampler(coordinates(60, 60, mask, frame=1), coordinates(60, 60, frame=2), batch=2000).draw()
+    frame, y, x = batch.source[:, 2, 0, 0], batch.source[:, 0, 8, 8], batch.source[:, 1, 8, 8]
+    first = frame == 1
+    assert 0 < first.sum() < 2000
+    assert y[first].min() >= 23 and y[first].max() <= 36
+    assert x[first].min() >= 23 and x[first].max() <= 41
+    # Each pixel is as likely as any other: (20 - 6) x (25 - 6) centres against 60 x 60
+    assert first.float().mean() == pytest.approx(266 / (266 + 3600), abs=0.02)
+
+
+def test_the_same_seed_gives_the_same_batches_and_a_state_goes_on() -> None:
+    key = coordinates(40, 40)
+    one, two = sampler(key, seed=5), sampler(key, seed=5)
+    assert torch.equal(one.draw().source, two.draw().source)
+    assert not torch.equal(sampler(key, seed=6).draw().source, sampler(key, seed=5).draw().source)
+    state = one.state()
+    expected = one.draw().source
+    two.restore(state)
+    assert torch.equal(two.draw().source, expected)
+
+
+def test_a_picture_smaller_than_a_patch_still_trains() -> None:
+    assert sampler(coordinates(13, 50)).draw().source.shape[2:] == (12, 12)
+
+
+def test_a_mask_thinner_than_the_erosion_still_counts() -> None:
+    mask = np.zeros((40, 40), np.float32)
+    mask[:, 20:22] = 1
+    assert sampler(coordinates(40, 40, mask)).pixels == 80
+
+
+def test_nothing_to_learn_is_refused() -> None:
+    with pytest.raises(TrainingError, match="empty"):
+        sampler(coordinates(40, 40, np.zeros((40, 40), np.float32)))
+    with pytest.raises(TrainingError, match="no keyframe"):
+        sampler()
+
+
+def test_a_painting_of_another_size_is_refused() -> None:
+    key = coordinates(40, 40)
+    with pytest.raises(ShapeError, match="keyframe 7 is 30x40 but the footage is 40x40"):
+        Keyframe(7, key.source, key.target[:, :30], key.mask)
