@@ -9,7 +9,7 @@ NPAR 2009, which the paper names for its guide layer (3.3). A lattice lies over 
 What differs from the 2009 paper, and why:
 - Matching is dense inverse search optical flow (Kroeger et al., ECCV 2016) from the source to the target as the lattice
   warps it so far, both ways. It is sub-pixel and dense; Sykora's blocks are whole pixels. Starting from the lattice,
-  each round only has to find what the last one missed, so motion may be large and errors do not add up.
+  each round only has to find what the last one missed. Where nothing is known, features tell the rigid part first.
 - Rigidity is the energy of Sorkine and Alexa, "As-Rigid-As-Possible Surface Modeling" (SGP 2007), solved exactly,
   instead of averaged square by square: empty regions follow their surroundings in one step, however large they are.
 - The lattice is soft where the picture has an edge, and tears where sure matches disagree, so that a thing that moves
@@ -32,23 +32,29 @@ SPACING = 4
 """Pixels between lattice points. Fine enough for a hand or a head in pictures of about 300 rows, for which all the
 lengths in this module are made; reduce larger ones first."""
 
+# The constants below were chosen on three rendered shots with known motion (tests/bench/drift.py measures it).
+
 # Matching is trusted less, falling off as exp(-(error / scale)^2), as ...
 ROUND_TRIP = 0.7  # ... source -> target -> source ends this many pixels from where it began,
 DIFFERENCE = 12.0  # ... the matched places differ by this many of 255 codes,
-TEXTURE = 2.0  # ... and, as t / (t + TEXTURE), where the structure tensor's smaller eigenvalue t is noise.
+TEXTURE = 8.0  # ... and, as t / (t + TEXTURE), where the structure tensor's smaller eigenvalue t is noise.
+
 MEMORY = 0.1
 """What the initial displacement counts against a match of this registration, as both are equally sure."""
-EDGE = 0.06
+
+STIFFNESS = 1.0
+"""Weight of rigidity against a fully trusted match."""
+
+EDGE = 0.04
 """Colour difference, in encoded RGB, across which two lattice points hardly hold together any more ..."""
+
 TEAR = 2.0
 """... and so many pixels out of their rigid arrangement, where they let go."""
-LOOSE = 1e-3
-"""What is left of a bond across an edge or tear: enough that no part of the lattice is ever undetermined."""
-STIFFNESS = 0.1
-"""Weight of rigidity against a fully trusted match."""
-STIFF_FIRST = (100.0, 10.0, 1.0)
-"""Stiffness of the rounds before the last where there is no initial displacement: rigid as a whole first, then ever
-softer, so that a large rotation grows from where it is small."""
+
+LOOSE = 1e-5
+"""What is left of a bond across an edge or a tear: next to nothing, yet no part of the lattice is ever undetermined."""
+
+ROUNDS = 2
 LOCAL_GLOBAL_STEPS = 4
 
 
@@ -80,22 +86,19 @@ def register(
         weight = weight * source_matte
     cancel()
     if initial is None or trust is None:
-        displacement = _rigid_guess(codes, target_codes)
-        stiffness = (*STIFF_FIRST, STIFFNESS)
+        known = _rigid_guess(codes, target_codes)
         memory = np.zeros_like(weight)
     else:
-        displacement = initial
-        stiffness = (STIFFNESS, STIFFNESS)
+        known = initial
         memory = trust * weight * np.float32(MEMORY)
-    known = displacement
-    for value in stiffness:
+    displacement = known
+    for _ in range(ROUNDS):
         matched, confidence = _match(codes, target_codes, displacement, cancel)
         if target_matte is not None:
             confidence = confidence * warp(target_matte, matched)
         certainty = confidence * weight
         share = (certainty / np.maximum(certainty + memory, 1e-9))[..., None]
-        observed = known + share * (matched - known)
-        displacement = lattice.fit(observed, certainty + memory, value, tear=value == STIFFNESS, cancel=cancel)
+        displacement = lattice.fit(known + share * (matched - known), certainty + memory, cancel)
     sure = _agreement(codes, target_codes, displacement)
     if source_matte is not None and target_matte is not None:
         sure = sure * source_matte * warp(target_matte, displacement)
@@ -126,7 +129,7 @@ def _texture(codes: np.ndarray) -> np.ndarray:
     """The smaller eigenvalue of the structure tensor, in codes^2 per pixel^2: low on plain areas and straight edges."""
     grey = codes.astype(np.float32)
     x, y = cv2.Scharr(grey, cv2.CV_32F, 1, 0, scale=1 / 32), cv2.Scharr(grey, cv2.CV_32F, 0, 1, scale=1 / 32)
-    xx, yy, xy = (cv2.GaussianBlur(product, (0, 0), 2.5) for product in (x * x, y * y, x * y))
+    xx, yy, xy = (cv2.GaussianBlur(product, (0, 0), 1.5) for product in (x * x, y * y, x * y))
     return np.maximum((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy), 0)
 
 
@@ -170,7 +173,7 @@ def _rigid_guess(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 def _match(
     source: np.ndarray, target: np.ndarray, displacement: np.ndarray, cancel: Cancel
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Push: where DIS finds each pixel, starting from `displacement`, and how far that can be believed."""
+    """Push: where DIS finds each pixel, starting from `displacement`, and how far that can be weight."""
     warped = _warp_codes(target, displacement)
     cancel()
     forward = _dis(source, warped)
@@ -243,43 +246,32 @@ class _Lattice:
         alike = _alike(colors[first] - colors[second]).astype(np.float64)
         return cls(picture, (rows, columns), points, colors, (first, second), (alike + LOOSE) / length)
 
-    def fit(
-        self, observed: np.ndarray, certainty: np.ndarray, stiffness: float, *, tear: bool, cancel: Cancel
-    ) -> np.ndarray:
+    def fit(self, observed: np.ndarray, certainty: np.ndarray, cancel: Cancel) -> np.ndarray:
         """Regularise: the displacement, float32 (H, W, 2), that follows `observed` as far as `certainty` says.
 
-        Minimises, over the points' places Q and rotations R,
-          sum_i c_i |Q_i + R_i (p_i' - p_i) - q_i'|^2 + stiffness sum_ij b_ij |Q_i - Q_j - (R_i + R_j)/2 (p_i - p_j)|^2
-        where p_i' is the centre of what was observed round point i and q_i' where that is now.
+        Minimises, over the points' places Q and rotations R in turn,
+          sum_i c_i |Q_i + R_i (p_i' - p_i) - q_i'|^2 + STIFFNESS sum_ij b_ij |Q_i - Q_j - (R_i + R_j)/2 (p_i - p_j)|^2
+        where p_i' is the centre of what was observed round point i, c_i its certainty and q_i' where that is now.
         """
         first, second = self.ends
         count = len(self.points)
         centers, places, weight = self._gather(observed, certainty)
-        bonds = self.bonds
         arms = self.points[first] - self.points[second]
         rotation = np.tile([1.0, 0.0], (count, 1))  # cosine and sine
-        factor = None
+        bonds = self.bonds
         result = self.points
         for _ in range(LOCAL_GLOBAL_STEPS):
             cancel()
-            if factor is None or tear:
-                factor = splu(
-                    self._system(stiffness * bonds, weight),
-                    permc_spec="MMD_AT_PLUS_A",
-                    diag_pivot_thresh=0.0,
-                    options={"SymmetricMode": True},
-                )
             turned = _turn((rotation[first] + rotation[second]) / 2, arms)
-            pull = stiffness * bonds[:, None] * turned
+            pull = STIFFNESS * bonds[:, None] * turned
             right = weight[:, None] * (places - _turn(rotation, centers - self.points))
             for axis in (0, 1):
                 right[:, axis] += np.bincount(first, pull[:, axis], count) - np.bincount(second, pull[:, axis], count)
-            result = factor.solve(right)
+            result = _solve(self._system(STIFFNESS * bonds, weight), right)
             now = result[first] - result[second]
             rotation = self._rotations(arms, now, bonds)
-            if tear:
-                strain = np.square(now - turned).sum(axis=1) / np.square(arms).sum(axis=1) * SPACING**2
-                bonds = self.bonds * (LOOSE + 1 / np.square(1 + strain / TEAR**2))
+            strain = np.square(now - turned).sum(axis=1) / np.square(arms).sum(axis=1) * SPACING**2
+            bonds = self.bonds * (LOOSE + 1 / np.square(1 + strain / TEAR**2))
         return self._spread(result, rotation)
 
     def _gather(self, observed: np.ndarray, certainty: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -342,6 +334,12 @@ class _Lattice:
                 total += weight
         place /= total
         return (place - np.stack(np.broadcast_arrays(x, y), -1)).astype(np.float32)
+
+
+def _solve(system: sparse.csc_matrix, right: np.ndarray) -> np.ndarray:
+    """A symmetric positive definite sparse system; the settings are SuperLU's for these."""
+    factor = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    return factor.solve(right)
 
 
 def _alike(difference: np.ndarray) -> np.ndarray:

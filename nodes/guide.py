@@ -11,8 +11,7 @@ two directly again. So errors add up over a handful of steps, not hundreds; the 
 spans are artefacts that all frames share; those of a far frame can be computed on as many machines as there are.
 """
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from typing import Any, ClassVar
@@ -26,6 +25,7 @@ from ..engine.digest import digest
 from ..engine.errors import ParameterError, ShapeError
 from ..engine.image import Image, unpremultiply
 from .arap import agreement, register
+from .motion import Vectors
 from .node import Cancel, Fetch, Node
 from .warp import compose, inside, warp
 
@@ -57,12 +57,23 @@ class _Registration(Node):
     layer; with a matte there are two, the background and the subject.
 
     footage  the pictures
-    matte    the subject's coverage, one channel
-    vectors  the true motion from each frame to the next, float32 (H, W, 2) in pixels: used instead of matching
+    matte    the subject's coverage
+    vectors  the renderer's motion, used in place of matching; then the matte is not needed, and not used
+
+    Inputs called "step+1" and so on are made here, as results of their own; they are no links of a graph.
     """
 
-    ARTEFACT: ClassVar[bool] = True
+    ARTEFACT = True
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
+    OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
+    params: RegisterParams
+
+    def __init__(self, params: RegisterParams, footage: Node, matte: Node | None, vectors: Vectors | None):
+        if params.interval < 1:
+            raise ParameterError(f"the guide's interval is {params.interval}: use 1 frame or more between anchors")
+        super().__init__(params, footage=footage, matte=None if vectors else matte, vectors=vectors)
+        steps = {f"step{offset:+d}": vectors.towards(offset) for offset in (-1, 1)} if vectors else {}
+        self.inputs = {**self.inputs, **steps}
 
     def _path(self, frame: int) -> list[int]:
         """The footage's frames from the key frame to this one, both included."""
@@ -73,13 +84,13 @@ class _Registration(Node):
 
     def _reads_of_walk(self, path: Sequence[int]) -> dict[str, tuple[int, ...]]:
         if "vectors" in self.inputs:
-            return {"vectors": tuple(min(pair) for pair in itertools.pairwise(path))}
+            return {_step(path): tuple(path[:-1])}
         return self._reads_of_match(path[0], path[-1])
 
     def _walk(self, path: Sequence[int], fetch: Fetch, cancel: Cancel) -> np.ndarray:
         """The deformation along a short stretch of the path, from its first frame to its last."""
         if "vectors" in self.inputs:
-            return _follow(path, fetch, cancel)
+            return _follow((fetch(_step(path), frame) for frame in path[:-1]), cancel)
         return self._match(path[0], path[-1], None, fetch, cancel)
 
     def _reads_of_match(self, start: int, end: int) -> dict[str, tuple[int, ...]]:
@@ -88,14 +99,17 @@ class _Registration(Node):
     def _match(self, start: int, end: int, known: np.ndarray | None, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         """The deformation between two frames by their pictures, starting from what is known of it, if anything."""
         source, target = (_work_picture(fetch("footage", frame)) for frame in (start, end))
+        cancel()
         if source.shape != target.shape or (known is not None and known.shape[1:3] != source.shape[:2]):
             raise ShapeError(
-                f"the guide layer needs pictures and vectors of one shape, but frames {start} and {end} differ",
+                f"the guide layer needs frames and vectors of one shape, but those of frames {start} and {end} differ; "
+                "scale or crop them",
                 expected=source.shape,
                 actual=target.shape if known is None else known.shape[1:],
             )
         if "vectors" in self.inputs and known is not None:
-            return np.dstack([known[0, ..., :2], agreement(source, target, known[0, ..., :2])])[None]
+            flow = np.ascontiguousarray(known[0, ..., :2])
+            return np.dstack([flow, agreement(source, target, flow)])[None]
         mattes: list[Any] = [(None, None)]
         if "matte" in self.inputs:
             subject = [_work_matte(fetch("matte", frame), source.shape[:2]) for frame in (start, end)]
@@ -118,56 +132,62 @@ class _Registration(Node):
 class Span(_Registration):
     """The deformation over 2^level intervals, from an anchor frame to the anchor frame asked for, away from the key.
 
-    _halves  the spans of half the length; there are none at level 0
+    The input "halves" is the spans of half the length; there are none at level 0.
     """
 
-    OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors", "_halves")
-
-    def __init__(self, params: RegisterParams, level: int, **inputs: Node | None):
-        super().__init__(params, **inputs)
-        self._length = params.interval << level
+    def __init__(
+        self,
+        params: RegisterParams,
+        footage: Node,
+        matte: Node | None = None,
+        vectors: Vectors | None = None,
+        halves: "Span | None" = None,
+    ):
+        super().__init__(params, footage, matte, vectors)
+        self._length: int = params.interval
+        if halves is not None:
+            self.inputs = {**self.inputs, "halves": halves}
+            self._length = 2 * halves._length
 
     def _stretch(self, frame: int) -> list[int]:
         return self._path(frame)[-1 - self._length :]
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         path = self._stretch(frame)
-        if "_halves" not in self.inputs:
+        if "halves" not in self.inputs:
             return self._reads_of_walk(path)
-        return {"_halves": (path[self._length // 2], frame)} | self._reads_of_match(path[0], frame)
+        return {"halves": (path[self._length // 2], frame), **self._reads_of_match(path[0], frame)}
 
     def key(self, frame: int) -> str:
         # All that the tree below depends on, flat: a walk through it would ask for each anchor's key at every level.
         path = self._stretch(frame)
-        frames = {"footage": path[:: self.params.interval], "matte": path[:: self.params.interval], "vectors": path}
-        leaves = {name: [node.key(f) for f in frames[name]] for name, node in self.inputs.items() if name in frames}
-        return digest("Span", self.VERSION, self.params.interval, path[0] < path[-1], leaves, cv2.__version__)
+        read = {name: path[:: self.params.interval] for name in ("footage", "matte") if name in self.inputs}
+        if "vectors" in self.inputs:
+            read[_step(path)] = path[:-1]
+        leaves = {name: [self.inputs[name].key(f) for f in frames] for name, frames in read.items()}
+        return digest("Span", self.VERSION, self.params.interval, leaves, cv2.__version__)
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         path = self._stretch(frame)
-        if "_halves" not in self.inputs:
+        if "halves" not in self.inputs:
             return self._walk(path, fetch, cancel)
-        known = _join(fetch("_halves", path[self._length // 2]), fetch("_halves", frame))
+        known = _join(fetch("halves", path[self._length // 2]), fetch("halves", frame))
         return self._match(path[0], frame, known, fetch, cancel)
 
 
 class Register(_Registration):
-    """The deformation from the key frame to any frame."""
+    """The deformation from the key frame to any frame. The inputs "spans0" and so on are `Span`s by level."""
 
-    OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors", *(f"_spans{level}" for level in range(LEVELS)))
+    def __init__(
+        self, params: RegisterParams, footage: Node, matte: Node | None = None, vectors: Vectors | None = None
+    ):
+        super().__init__(params, footage, matte, vectors)
+        spans: list[Span] = []
+        for _ in range(LEVELS):
+            spans.append(Span(params, footage, matte, vectors, spans[-1] if spans else None))
+        self.inputs = {**self.inputs, **{f"spans{level}": span for level, span in enumerate(spans)}}
 
-    def __init__(self, params: RegisterParams, footage: Node, matte: Node | None = None, vectors: Node | None = None):
-        if params.interval < 1:
-            raise ParameterError(f"the guide's anchor interval is {params.interval}: use 1 or more frames")
-        # True motion needs no help to keep the layers apart.
-        sources = {"footage": footage, "matte": None if vectors else matte, "vectors": vectors}
-        spans: dict[str, Node] = {}
-        halves = None
-        for level in range(LEVELS):
-            halves = spans[f"_spans{level}"] = Span(params, level, _halves=halves, **sources)
-        super().__init__(params, **sources, **spans)
-
-    def _stretches(self, path: list[int]) -> tuple[list[tuple[str, int]], list[int]]:
+    def _pieces(self, path: list[int]) -> tuple[list[tuple[str, int]], list[int]]:
         """The spans from the key frame to the last anchor (input, last frame), and the path from there on."""
         interval = self.params.interval
         anchors = (len(path) - 1) // interval
@@ -176,12 +196,12 @@ class Register(_Registration):
         for level in reversed(range(anchors.bit_length())):
             if anchors >> level & 1:
                 done += interval << level
-                spans.append((f"_spans{level}", path[done]))
+                spans.append((f"spans{level}", path[done]))
         return spans, path[done:]
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         path = self._path(frame)
-        spans, rest = self._stretches(path)
+        spans, rest = self._pieces(path)
         needed: dict[str, tuple[int, ...]] = {name: (last,) for name, last in spans}
         for reads in (self._reads_of_walk(rest) if len(rest) > 1 else {}, self._reads_of_match(path[0], frame)):
             for name, frames in reads.items():
@@ -193,17 +213,21 @@ class Register(_Registration):
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         path = self._path(frame)
-        spans, rest = self._stretches(path)
+        if len(path) == 1:
+            picture = fetch("footage", frame)
+            still = np.zeros((2 if "matte" in self.inputs else 1, *work_size(picture.height, picture.width), 3), "f4")
+            still[..., 2] = 1
+            return still
+        spans, rest = self._pieces(path)
         pieces = [fetch(name, last) for name, last in spans]
         if len(rest) > 1:
             pieces.append(self._walk(rest, fetch, cancel))
-        if not pieces:
-            picture = fetch("footage", frame)
-            height, width = work_size(picture.height, picture.width)
-            still = np.zeros((2 if "matte" in self.inputs else 1, height, width, 3), np.float32)
-            still[..., 2] = 1
-            return still
         return self._match(path[0], frame, reduce(_join, pieces), fetch, cancel)
+
+
+def _step(path: Sequence[int]) -> str:
+    """The input with the vectors that lead along a path."""
+    return "step+1" if path[0] < path[-1] else "step-1"
 
 
 def work_size(height: int, width: int) -> tuple[int, int]:
@@ -235,29 +259,16 @@ def _join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.stack(layers)
 
 
-def _follow(path: Sequence[int], fetch: Fetch, cancel: Cancel) -> np.ndarray:
-    """The deformation along a stretch of the path by vectors alone."""
-    total = None
-    for before, after in itertools.pairwise(path):
+def _follow(vectors: Iterable[np.ndarray], cancel: Cancel) -> np.ndarray:
+    """The deformation that flow fields from each frame to the next add up to."""
+    flows = []
+    for field in vectors:
         cancel()
-        vectors = fetch("vectors", min(before, after))
-        full = vectors.shape[:2]
-        height, width = work_size(*full)
-        flow = cv2.resize(np.asarray(vectors, np.float32), (width, height), interpolation=cv2.INTER_AREA)
-        flow = flow * np.array([width / full[1], height / full[0]], np.float32)
-        if after < before:
-            flow = _inverse(flow)
-        total = flow if total is None else compose(total, flow)
-    assert total is not None
-    return np.dstack([total, inside(total)])[None].astype(np.float32)
-
-
-def _inverse(flow: np.ndarray) -> np.ndarray:
-    """The motion back: what lies at x came from x + inverse[x]. By fixed-point iteration."""
-    inverse = -flow
-    for _ in range(10):
-        inverse = -warp(flow, inverse)
-    return inverse
+        size = work_size(*field.shape[:2])
+        scale = np.array([size[1] / field.shape[1], size[0] / field.shape[0]], np.float32)
+        flows.append(cv2.resize(field, size[::-1], interpolation=cv2.INTER_AREA) * scale)
+    total = reduce(compose, flows)
+    return np.dstack([total, inside(total)]).astype(np.float32)[None]
 
 
 @dataclass(frozen=True)
@@ -286,29 +297,33 @@ class Guide(Node):
     shows depends on that frame's deformation alone.
 
     footage  the pictures
-    matte    optional: the subject's coverage, one channel; subject and background get points and deformations apart
-    vectors  optional: true motion from each frame to the next, float32 (H, W, 2) in pixels; replaces the estimation
+    matte    the subject's coverage; subject and background then have points and deformations of their own
+    vectors  the renderer's motion, used in place of matching; then the matte is not needed, and not used
+
+    The input "registration" is made here, as a result of its own; it is no link of a graph.
     """
 
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
-    OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors", "_registration")
+    OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
+    params: GuideParams
 
-    def __init__(self, params: GuideParams, footage: Node, matte: Node | None = None, vectors: Node | None = None):
+    def __init__(self, params: GuideParams, footage: Node, matte: Node | None = None, vectors: Vectors | None = None):
         if params.spacing < 1 or params.sigma <= 0:
             raise ParameterError(
                 f"a guide layer with spacing {params.spacing} and sigma {params.sigma} cannot be drawn: "
                 "use a spacing of 1 pixel or more and a sigma above 0"
             )
+        super().__init__(params, footage=footage, matte=None if vectors else matte, vectors=vectors)
         registration = Register(RegisterParams(params.keyframe, params.interval), footage, matte, vectors)
-        super().__init__(params, footage=footage, matte=matte, vectors=vectors, _registration=registration)
+        self.inputs = {**self.inputs, "registration": registration}
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
-        return dict.fromkeys(self.inputs.keys() - {"vectors"}, (frame,))
+        return {name: (frame,) for name in ("footage", "matte", "registration") if name in self.inputs}
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         picture = fetch("footage", frame)
         layers = []
-        for index, deformation in enumerate(fetch("_registration", frame)):
+        for index, deformation in enumerate(fetch("registration", frame)):
             cancel()
             points = _carried(deformation, self.params, index)
             mixture = _mixture(*points, deformation.shape[:2], self.params.sigma, cancel)
@@ -321,10 +336,16 @@ class Guide(Node):
 
 
 HIDDEN = 0.05
-"""The weight of a point that is not seen where it should be: it gives way to those that are, and counts where there are
-no others."""
+"""The claim to a place of a point that is not seen there: it gives way to those that are."""
 
-TILE = 48
+CROWDED = 0.75
+"""Points nearer to each other than this many spacings share their place; when strewn, none are."""
+
+GREY = 0.15
+"""The weight of middle grey everywhere: where points have drawn apart they keep their soft round shape, as they have it
+in the key frame, and do not become flat polygons with sharp edges."""
+
+TILE = 24
 """The random points repeat after this many spacings; their colours do not."""
 
 
@@ -337,7 +358,7 @@ def _carried(deformation: np.ndarray, params: GuideParams, layer: int) -> tuple[
     row = np.minimum(sources[:, 1].astype(int), height - 1)
     moved = deformation[row, column].astype(np.float64)
     places = sources - 0.5 + moved[:, :2]
-    weights = HIDDEN + (1 - HIDDEN) * moved[:, 2]
+    weights = _room(places / spacing, np.maximum(moved[:, 2], HIDDEN))
 
     matrix, shift = _dominant_motion(deformation)
     margin = 3 * spacing
@@ -354,6 +375,20 @@ def _carried(deformation: np.ndarray, params: GuideParams, layer: int) -> tuple[
         np.concatenate([colors, spare_colors]),
         np.concatenate([weights, spare_weights]),
     )
+
+
+def _room(places: np.ndarray, claims: np.ndarray) -> np.ndarray:
+    """The points' weights, 0..1: 1 unless they are crowded, and then by their claims (N,), 0..1.
+
+    So what is hidden does not smear what hides it, and a place that is squeezed together keeps its contrast. `places`
+    is in spacings.
+    """
+    pairs = KDTree(places).query_pairs(CROWDED, output_type="ndarray")
+    first, second = pairs[:, 0], pairs[:, 1]
+    near = 1 - np.linalg.norm(places[first] - places[second], axis=1) / CROWDED
+    others = np.bincount(first, near * claims[second], len(places))
+    others += np.bincount(second, near * claims[first], len(places))
+    return claims / (claims + others)
 
 
 def _dominant_motion(deformation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -397,22 +432,20 @@ def _strewn(low: np.ndarray, high: np.ndarray, spacing: float, seed: int, stream
 def _tile(seed: int, stream: int) -> np.ndarray:
     """A periodic Poisson-disk sample of a square of TILE spacings: float64 (N, 2), in spacings.
 
-    Dart throwing (Cook, "Stochastic Sampling in Computer Graphics", 1986) until next to no gap is left.
+    Dart throwing (Cook, "Stochastic Sampling in Computer Graphics", 1986), a handful at a time, until next to no gap is
+    left: no two points are nearer than one spacing, and no place is much farther than that from all of them.
     """
     random = np.random.default_rng((seed & 0xFFFFFFFF, stream))
-    # A cell holds one point at most, as its diagonal is no more than one spacing.
-    cells = int(np.ceil(TILE * 2**0.5))
-    size = TILE / cells
-    grid = np.full((cells, cells, 2), np.inf)
-    ring = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)])
-    for dart in random.random((12 * cells * cells, 2)) * TILE:
-        around = (dart // size).astype(int) + ring
-        near = grid[around[:, 1] % cells, around[:, 0] % cells] - dart
-        near -= TILE * np.round(np.nan_to_num(near, posinf=0) / TILE)
-        if np.square(near).sum(axis=1).min() >= 1:
-            column, row = (dart // size).astype(int) % cells
-            grid[row, column] = dart
-    return grid[np.isfinite(grid[..., 0])]
+    points = np.empty((0, 2))
+    for _ in range(60):
+        darts = random.random((TILE * TILE, 2)) * TILE
+        if len(points):
+            darts = darts[KDTree(points, boxsize=TILE).query(darts)[0] >= 1]
+        if len(darts):
+            # Of two that are too near each other the later one goes.
+            pairs = KDTree(darts, boxsize=TILE).query_pairs(1, output_type="ndarray")
+            points = np.concatenate([points, np.delete(darts, pairs.max(axis=1), axis=0)])
+    return points
 
 
 def _mixture(
@@ -423,7 +456,7 @@ def _mixture(
     sigma: float,
     cancel: Cancel,
 ) -> np.ndarray:
-    """Each pixel's mean of the points' colours, weighted by their Gaussians: float32 (h, w, 3).
+    """Each pixel's mean of the points' colours and a little grey, weighted by the Gaussians: float32 (h, w, 3), 0..1.
 
     The Gaussians are round whatever the deformation did to the surroundings (the paper's reason to take Gaussians).
     """
@@ -442,4 +475,4 @@ def _mixture(
         across = np.exp(np.square(x[columns] - place[0]) / (-2 * sigma**2))
         down = np.exp(np.square(y[rows] - place[1]) / (-2 * sigma**2)) * weight
         total[rows, columns] += (down[:, None] * across)[..., None] * np.append(color, 1)
-    return (total[..., :3] / total[..., 3:]).astype(np.float32)
+    return ((total[..., :3] + GREY / 2) / (total[..., 3:] + GREY)).astype(np.float32)
