@@ -209,7 +209,7 @@ def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str
     if node.target is F.interpolate:
         scale, mode = node.kwargs["scale_factor"], node.kwargs["mode"]
         scales = graph.constant([1, 1, scale, scale])
-        style = (
+        style: dict[str, Any] = (
             {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
             if mode == "nearest"
             else {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}

@@ -98,7 +98,7 @@ class PaperGenerator(Generator):
 
 
 class FastGenerator(Generator):
-    """Ours: about 27 thousand multiply-adds per pixel for three channels, 37 times fewer than `paper`.
+    """Ours: about 20 thousand multiply-adds per pixel for three channels, 50 times fewer than `paper`.
 
     Full resolution is touched only by one thin layer at the end: the first convolution halves it at once, a trunk at a
     quarter of the resolution decides what is painted where, and two skips bring the detail back. The output is linear,
@@ -111,13 +111,13 @@ class FastGenerator(Generator):
     300 steps: sliced Wasserstein distance 261 with zeros, 114 without). `export` does it once for the whole frame.
     """
 
-    HALO = 40
+    HALO = 32
 
     def __init__(self, channels: int = 3):
         super().__init__()
 
-        def layer(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-            convolution = _conv(inputs, outputs, 3, stride, bias=False, padding_mode="replicate")
+        def layer(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+            convolution = _conv(inputs, outputs, size, stride, bias=False, padding_mode="replicate")
             return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2))
 
         # Six by six with stride two: what a 3x3 convolution over 2x2 blocks of pixels as channels would be.
@@ -127,14 +127,14 @@ class FastGenerator(Generator):
             nn.LeakyReLU(0.2),
         )
         self.at_quarter = layer(32, 64, stride=2)
-        self.trunk = nn.Sequential(*(Block(64, padding_mode="replicate") for _ in range(3)))
-        self.to_half = nn.Sequential(layer(64 + 32, 32), layer(32, 16))
+        self.trunk = nn.Sequential(*(Block(64, padding_mode="replicate") for _ in range(2)), layer(64, 32, size=1))
+        self.to_half = nn.Sequential(layer(32 + 32, 32), layer(32, 16))
         self.to_full = layer(16 + channels, 16)
         self.head = _conv(16, 3, 3, padding_mode="replicate")
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.at_half(x)  # (B, 32, H/2, W/2)
-        y = self.trunk(self.at_quarter(half))  # (B, 64, H/4, W/4)
+        y = self.trunk(self.at_quarter(half))  # (B, 32, H/4, W/4)
         y = self.to_half(torch.cat([upsample(y, "bilinear"), half], 1))  # (B, 16, H/2, W/2)
         y = self.to_full(torch.cat([upsample(y, "bilinear"), x], 1))  # (B, 16, H, W)
         return self.head(y)  # (B, 3, H, W)

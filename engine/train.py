@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,9 @@ PLATEAU_WINDOW = 150
 """Steps whose mean L1 is compared with that of the as many before; below, the noise of the batches decides."""
 PLATEAU_GAIN = 0.01
 """A window that is not at least this part better than the one before ends a run without time or step limit."""
+
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,8 @@ class Training:
         self._content = digest(*(key.digest for key in keyframes))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            # Channels last makes the convolutions of small patches a quarter faster, on CPUs, too.
-            self._learner = build_generator(network).to(self._device, memory_format=torch.channels_last)
-            self._discriminator = Discriminator().to(self._device, memory_format=torch.channels_last)
+            self._learner = _channels_last(build_generator(network).to(self._device))
+            self._discriminator = _channels_last(Discriminator().to(self._device))
         self.generator = copy.deepcopy(self._learner).eval()
         self._perceptual = perceptual.to(self._device) if isinstance(perceptual, nn.Module) else perceptual
         self._optimizers = {
@@ -157,11 +159,12 @@ class Training:
             painted = self._learner(source)  # (B, 3, P, P)
             shown = losses.composite(painted, target, mask)
 
-            judge = self._discriminator
+            judge = self._discriminator.requires_grad_(True)
             genuine, made = judge(torch.cat([real, shown.detach()]))[0].chunk(2)
             discriminator = losses.discriminator_adversarial(genuine, made)
             self._descend("discriminator", discriminator)
 
+            judge.requires_grad_(False)  # from here on it is only looked through
             l1 = losses.masked_l1(painted, target, mask)
             score, features = judge(shown)
             adversarial = losses.generator_adversarial(score)
@@ -199,7 +202,11 @@ class Training:
     def _adam(self, network: nn.Module) -> torch.optim.Adam:
         config = self.config
         return torch.optim.Adam(
-            network.parameters(), config.rate, (config.beta1, config.beta2), weight_decay=config.weight_decay
+            network.parameters(),
+            config.rate,
+            (config.beta1, config.beta2),
+            weight_decay=config.weight_decay,
+            fused=True,
         )
 
     # When to stop, and how long that will take
@@ -279,12 +286,19 @@ class Training:
             states: dict[int, dict[str, Any]] = {}
             for key, value in _below(tensors, f"adam.{name}.").items():
                 index, field = key.split(".")
-                states.setdefault(int(index), {})[field] = value
+                # The fused Adam goes through memory as it lies, so the moments must lie as the weights do.
+                laid_out = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+                states.setdefault(int(index), {})[field] = laid_out
             optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
         self.step = facts["step"]
         self.losses, self._windows, self._window = facts["losses"], facts["windows"], facts["window"]
         self._sampler.restore(facts["sampler"])
         return facts["content"] == self._content
+
+
+def _channels_last(network: NetworkT) -> NetworkT:
+    """Laid out so that the convolutions of small patches run a quarter faster, on CPUs, too."""
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

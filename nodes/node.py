@@ -39,10 +39,12 @@ class Node(ABC):
     inputs   input name -> the node it is linked to; optional inputs that are not linked are absent
     params   a frozen dataclass of JSON values; every one of them changes the key
     VERSION  raised whenever the node's code changes its pixels
+    EFFECT   whether evaluating does something beyond its result (writes a file), so that no cache may stand in for it
     ARTEFACT whether the result is an array worth keeping on disk (a flow field, a registration), not an `Image`
     """
 
     VERSION: ClassVar[int] = 1
+    EFFECT: ClassVar[bool] = False
     ARTEFACT: ClassVar[bool] = False
     INPUTS: ClassVar[tuple[str, ...]] = ()
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ()

@@ -36,10 +36,11 @@ class Evaluator:
             lock = self._running.setdefault(key, threading.Lock())
         try:
             with lock:
-                result = self._memory.get(key)
+                result = None if node.EFFECT else self._memory.get(key)
                 if result is None:
                     result = self._compute(node, frame, key, cancel)
-                    self._memory.put(key, result)
+                    if not node.EFFECT:
+                        self._memory.put(key, result)
                 return result
         finally:
             with self._guard:

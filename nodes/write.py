@@ -78,6 +78,7 @@ class Write(Node):
     hold the picture over black. Mattes are written in their own values. Equal results give equal bytes.
     """
 
+    EFFECT = True
     INPUTS = ("image",)
     params: WriteParams
 

@@ -8,7 +8,7 @@ Prints a Markdown table. Both presets run in turn, round after round, and median
 
 import argparse
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -52,7 +52,8 @@ def exported(preset: str) -> bytes:
     network = generator(preset)
     info = ModelInfo(
         name="bench", channels=("R", "G", "B"), working_space=LINEAR_REC709, footage_space=LINEAR_REC709,
-        halo=network.HALO, size_multiple=network.SIZE_MULTIPLE, keyframes=(), network={}, training={}, steps=0, losses={},
+        halo=network.HALO, size_multiple=network.SIZE_MULTIPLE, keyframes=(), network={}, training={}, steps=0,
+        losses={},
     )  # fmt: skip
     return export_model(network, info)
 
@@ -108,7 +109,9 @@ def child(kind: str, preset: str, repeats: int) -> None:
     run = KINDS[kind](preset)
     for _ in range(repeats):
         run()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    # Not getrusage, whose figure a process inherits from the one that started it.
+    status = Path("/proc/self/status").read_text()
+    print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024)  # type: ignore[index]
 
 
 def cold_start(rounds: int) -> float:

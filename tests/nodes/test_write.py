@@ -385,3 +385,12 @@ def test_a_full_disk(tmp_path, save, rng):
     assert len(lines) == 6 and done.stderr == ""
     assert all(line.startswith("frame 1 (a.") and "free some space there" in line for line in lines), lines
     assert not list(folder.iterdir())
+
+
+def test_a_frame_that_was_deleted_is_written_again_by_the_same_evaluator(save: Any, tmp_path: Path) -> None:
+    source = save("plate.0001.exr", np.full((8, 8, 3), 0.5), "half")
+    write = Write(WriteParams(str(tmp_path / "out.####.exr")), image=Read(ReadParams(str(source))))
+    evaluate = Evaluator()
+    for _ in range(2):
+        evaluate(write, 1)
+        write.path_of(1).unlink()
