@@ -6,10 +6,12 @@ import typer
 
 from fewstroke.engine.errors import CancelledError, FewstrokeError, ParameterError
 
+from .cache import cache
 from .info import info
 from .interrupt import INTERRUPTED
 from .output import output
 from .render import render
+from .steady import filter_, guide
 from .train import train
 
 app = typer.Typer(
@@ -22,6 +24,9 @@ app = typer.Typer(
 app.command()(train)
 app.command()(render)
 app.command()(info)
+app.command("filter")(filter_)
+app.command()(guide)
+app.command()(cache)
 
 
 def run() -> None:

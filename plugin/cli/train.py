@@ -15,11 +15,12 @@ from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.shot import Painting, Shot, load_keyframes
 
 from .interrupt import INTERRUPTED, interruptible
+from .options import Footage, FootageSpace
 from .output import duration, output
 
 
 def train(
-    footage: Annotated[str, typer.Option(help="plate.####.exr, plate.%04d.png, a movie or one picture.")],
+    footage: Footage,
     keyframe: Annotated[list[str], typer.Option(help="FRAME=PAINTING, as 1001=paint.png. Give it once per keyframe.")],
     out: Annotated[Path, typer.Option(help="The model to write, shot.onnx.")],
     mask: Annotated[
@@ -31,9 +32,7 @@ def train(
         str | None, typer.Option("--time", help="Train this long: 60s, 5m. Default: until it stops getting better.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Train this many steps in all.")] = None,
-    footage_space: Annotated[
-        str, typer.Option(help="Colour space of the footage, as ACEScg. Default: what the files say.")
-    ] = "",
+    footage_space: FootageSpace = "",
     paint_space: Annotated[
         str, typer.Option(help="Colour space of the paintings, as sRGB. Default: what the files say.")
     ] = "",

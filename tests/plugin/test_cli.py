@@ -223,3 +223,36 @@ def test_a_matte_limits_training_and_painting(shot: Path, tmp_path: Path, save: 
     assert np.array_equal(got[:, 40:], plate[:, 40:]) and not np.array_equal(got[:, :40], plate[:, :40])
     unmatted = fewstroke(*rendering(shot, model=model, frames=3, out=tmp_path / "p.####.exr"))
     assert unmatted.returncode == 1 and "matte" in unmatted.stderr
+
+
+def test_filter_and_guide_are_sequences_of_their_own(shot: Path, tmp_path: Path) -> None:
+    footage = ["--footage", shot / "plate.####.exr", "--frames", "2-3"]
+    done = fewstroke("filter", *footage, "--out", tmp_path / "f.####.exr", "--radius", 1)
+    assert done.returncode == 0, done.stderr
+    done = fewstroke("guide", *footage, "--keyframe", 2, "--out", tmp_path / "g.####.exr", "--json")
+    assert done.returncode == 0 and events(done.stdout)[-1]["frames"] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{n}.000{i}.exr" for n in "fg" for i in (2, 3)]
+    guide = oiio.ImageBuf(str(tmp_path / "g.0002.exr")).get_pixels(oiio.FLOAT)
+    assert guide.shape == (51, 70, 3) and 0 <= guide.min() < guide.max() <= 1
+
+
+def test_strength_zero_filters_nothing(shot: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.####.exr"
+    done = fewstroke("filter", "--footage", shot / "plate.####.exr", "--frames", 2, "--out", out, "--strength", 0)
+    assert done.returncode == 0, done.stderr
+    got, plate = (
+        oiio.ImageBuf(str(path)).get_pixels(oiio.FLOAT) for path in (tmp_path / "f.0002.exr", shot / "plate.0002.exr")
+    )
+    assert np.array_equal(got, plate)
+
+
+def test_the_cache_is_shown_and_cleared(shot: Path, tmp_path: Path) -> None:
+    cache = {"FEWSTROKE_CACHE": str(tmp_path / "cache")}
+    out = tmp_path / "g.####.exr"
+    footage = ["--footage", shot / "plate.####.exr", "--frames", 3]
+    done = fewstroke("guide", *footage, "--keyframe", 1, "--out", out, **cache)
+    assert done.returncode == 0, done.stderr
+    (shown,) = events(fewstroke("cache", "--json", **cache).stdout)
+    assert shown["count"] > 0 and shown["bytes"] > 0
+    assert "deleted" in fewstroke("cache", "--clear", **cache).stderr
+    assert events(fewstroke("cache", "--json", **cache).stdout)[0]["count"] == 0

@@ -1,0 +1,49 @@
+"""`fewstroke filter` and `fewstroke guide`: what the network is shown, as sequences of their own."""
+
+from typing import Annotated
+
+import typer
+
+from fewstroke.nodes.guide import GuideParams
+from fewstroke.nodes.prefilter import Prefilter, PrefilterParams
+from fewstroke.nodes.shot import Shot
+
+from .options import Footage, FootageSpace, Frames, Jobs, Matte, Out
+from .sequence import write_sequence
+
+
+def filter_(
+    footage: Footage,
+    out: Out,
+    frames: Frames = None,
+    strength: Annotated[float, typer.Option(help="0 to 1: how much of the filtered picture is taken.")] = 1.0,
+    radius: Annotated[int, typer.Option(help="Frames before and after that are averaged.")] = PrefilterParams.radius,
+    noise: Annotated[float, typer.Option(help="Noise, in 1/255 of the encoded value. Default: measured.")] = 0.0,
+    spatial: Annotated[int, typer.Option(help="Radius of the filter in space, pixels.")] = PrefilterParams.spatial,
+    footage_space: FootageSpace = "",
+    jobs: Jobs = None,
+) -> None:
+    """Take the noise out of a shot along its motion (the temporal prefilter)."""
+    plate = Shot(footage, footage_space).footage_node
+    node = Prefilter(PrefilterParams(strength, radius, noise, spatial), footage=plate)
+    write_sequence(lambda threads: node, plate, out, frames=frames, jobs=jobs, working=plate.working())
+
+
+def guide(
+    footage: Footage,
+    keyframe: Annotated[int, typer.Option(help="The painted frame, over which the points are strewn.")],
+    out: Out,
+    frames: Frames = None,
+    spacing: Annotated[float, typer.Option(help="Distance of points, pixels at height 288.")] = GuideParams.spacing,
+    sigma: Annotated[float, typer.Option(help="Size of the Gaussians, pixels at height 288.")] = GuideParams.sigma,
+    seed: Annotated[int, typer.Option(min=0, help="Of places and colours.")] = 0,
+    matte: Matte = None,
+    footage_space: FootageSpace = "",
+    jobs: Jobs = None,
+) -> None:
+    """Draw the guide layer: coloured points that stick to what moves."""
+    shot = Shot(footage, footage_space, matte, guide=GuideParams(keyframe, spacing, sigma, seed))
+    node = shot.guide_node
+    assert node is not None
+    plate = shot.footage_node
+    write_sequence(lambda threads: node, plate, out, frames=frames, jobs=jobs, working=plate.working())
