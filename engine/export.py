@@ -201,6 +201,15 @@ def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str
     arithmetic = {operator.add: "Add", operator.mul: "Mul", operator.sub: "Sub"}
     if node.target in arithmetic:
         return graph.add(arithmetic[node.target], value(node.args[0]), value(node.args[1]))
+    if node.target is operator.getitem:  # x[:, start:stop], channels
+        source: Any = node.args[0]
+        where: Any = node.args[1]
+        channels = where[1]
+        bounds = [graph.constant([bound], np.int64) for bound in (channels.start or 0, channels.stop or 2**31 - 1)]
+        return graph.add("Slice", value(source), *bounds, graph.constant([1], np.int64))
+    if node.target is F.avg_pool2d:
+        size: Any = [node.args[1]] * 2
+        return graph.add("AveragePool", value(node.args[0]), kernel_shape=size, strides=size)
     if node.target is torch.tanh:
         return graph.add("Tanh", value(node.args[0]))
     if node.target is torch.cat:

@@ -98,11 +98,14 @@ class PaperGenerator(Generator):
 
 
 class FastGenerator(Generator):
-    """Ours: about 20 thousand multiply-adds per pixel for three channels, 50 times fewer than `paper`.
+    """Ours: about 21 thousand multiply-adds per pixel, 49 times fewer than `paper`.
 
     Full resolution is touched only by one thin layer at the end: the first convolution halves it at once, a trunk at a
     quarter of the resolution decides what is painted where, and two skips bring the detail back. The output is linear,
     not a tanh, so that a painting may hold HDR values.
+
+    The guide joins at a quarter of the resolution, averaged. It is smooth, so nothing is lost; and where it reached the
+    later layers directly, its contours showed as thin lines in soft backgrounds.
 
     Upsampling is bilinear: nearest left a weave of the period of four pixels that no figure showed and every eye sees.
 
@@ -111,7 +114,7 @@ class FastGenerator(Generator):
     300 steps: sliced Wasserstein distance 261 with zeros, 114 without). `export` does it once for the whole frame.
     """
 
-    HALO = 32
+    HALO = 36
 
     def __init__(self, channels: int = 3):
         super().__init__()
@@ -122,21 +125,27 @@ class FastGenerator(Generator):
 
         # Six by six with stride two: what a 3x3 convolution over 2x2 blocks of pixels as channels would be.
         self.at_half = nn.Sequential(
-            nn.Conv2d(channels, 32, 6, 2, padding=2, bias=False, padding_mode="replicate"),
+            nn.Conv2d(3, 32, 6, 2, padding=2, bias=False, padding_mode="replicate"),
             nn.BatchNorm2d(32),
             nn.LeakyReLU(0.2),
         )
-        self.at_quarter = layer(32, 64, stride=2)
+        self.at_quarter = layer(32, 32, stride=2)
+        self.has_guide = channels > 3
+        self.join = layer(32 + channels - 3, 64)
         self.trunk = nn.Sequential(*(Block(64, padding_mode="replicate") for _ in range(2)), layer(64, 32, size=1))
         self.to_half = nn.Sequential(layer(32 + 32, 32), layer(32, 16))
-        self.to_full = layer(16 + channels, 16)
+        self.to_full = layer(16 + 3, 16)
         self.head = _conv(16, 3, 3, padding_mode="replicate")
 
     def forward(self, x: Tensor) -> Tensor:
-        half = self.at_half(x)  # (B, 32, H/2, W/2)
-        y = self.trunk(self.at_quarter(half))  # (B, 32, H/4, W/4)
+        rgb = x[:, :3]
+        half = self.at_half(rgb)  # (B, 32, H/2, W/2)
+        y = self.at_quarter(half)  # (B, 32, H/4, W/4)
+        if self.has_guide:
+            y = torch.cat([y, F.avg_pool2d(x[:, 3:], 4)], 1)  # (B, 32 + G, H/4, W/4)
+        y = self.trunk(self.join(y))  # (B, 32, H/4, W/4)
         y = self.to_half(torch.cat([upsample(y, "bilinear"), half], 1))  # (B, 16, H/2, W/2)
-        y = self.to_full(torch.cat([upsample(y, "bilinear"), x], 1))  # (B, 16, H, W)
+        y = self.to_full(torch.cat([upsample(y, "bilinear"), rgb], 1))  # (B, 16, H, W)
         return self.head(y)  # (B, 3, H, W)
 
 

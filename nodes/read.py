@@ -141,7 +141,8 @@ class Read(Node):
             there = there if len(there) <= 200 else there[:200] + "..."
             path = self._pattern.path_of(frame)
             raise FrameMissingError(
-                f"{path.name} is not on disk; there are {there} of {Path(self.params.path).name} in {path.parent}",
+                f"frame {frame} ({path.name}) is not on disk: {Path(self.params.path).name} in {path.parent} has {there}; "
+                "bring it back, or ask for one of these",
                 path=path,
                 frame=frame,
             )

@@ -27,7 +27,7 @@ def train(
         list[str] | None, typer.Option(help="FRAME=MASK: white where the painting of that keyframe counts.")
     ] = None,
     matte: Annotated[str | None, typer.Option(help="Region of interest, a sequence: only inside is learnt.")] = None,
-    preset: Annotated[Preset, typer.Option(help="fast, or paper: the published network, 50 times dearer.")] = "fast",
+    preset: Annotated[Preset, typer.Option(help="fast, or paper: the published network, 49 times dearer.")] = "fast",
     time_: Annotated[
         str | None, typer.Option("--time", help="Train this long: 60s, 5m. Default: until it stops getting better.")
     ] = None,

@@ -99,7 +99,7 @@ def test_a_missing_frame_says_which_there_are(save, rng):
     read = Read(ReadParams(str(path.with_name("plate.####.exr"))))
     for ask in (read.key, lambda frame: read.evaluate(frame, lambda name, frame: None, never)):
         with pytest.raises(
-            FrameMissingError, match=r"plate\.1005\.exr is not on disk; there are 1001-1003,1006"
+            FrameMissingError, match=r"frame 1005 \(plate\.1005\.exr\) is not on disk: .* has 1001-1003,1006"
         ) as caught:
             ask(1005)
         assert caught.value.frame == 1005 and caught.value.path == path.with_name("plate.1005.exr")
