@@ -140,9 +140,10 @@ class Read(Node):
             there = str(FrameRange.of(self._files))
             there = there if len(there) <= 200 else there[:200] + "..."
             path = self._pattern.path_of(frame)
+            pattern = Path(self.params.path).name
             raise FrameMissingError(
-                f"frame {frame} ({path.name}) is not on disk: {Path(self.params.path).name} in {path.parent} has {there}; "
-                "bring it back, or ask for one of these",
+                f"frame {frame} ({path.name}) is not on disk: {pattern} in {path.parent} has {there}; bring it back, or "
+                "ask for one of these",
                 path=path,
                 frame=frame,
             )

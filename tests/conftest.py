@@ -18,6 +18,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
+def load() -> Callable[[Path], np.ndarray]:
+    """`load(path)`: the file's own values, float32 (H, W, C), with OpenImageIO alone."""
+
+    def load(path: Path) -> np.ndarray:
+        pixels = oiio.ImageBuf(str(path)).get_pixels(oiio.FLOAT)
+        assert pixels is not None, path
+        return pixels
+
+    return load
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(1)
 

@@ -11,7 +11,7 @@ from fewstroke.engine.errors import ColorError
 
 @given(st.floats(-65504, 65504, width=32))
 def test_decode_is_the_inverse_of_encode(value: float) -> None:
-    back = float(color.decode(color.encode(np.float32([value])))[0])
+    back = float(color.decode(color.encode(np.array([value], np.float32)))[0])
     assert back == pytest.approx(value, rel=1e-5, abs=1e-7)
 
 
@@ -23,7 +23,7 @@ def test_up_to_one_the_curve_is_the_srgb_transfer_function_of_opencolorio() -> N
 
 def test_the_curve_rises_and_is_smooth_at_its_joints() -> None:
     for joint in (0.0031308, 1.0):
-        x = np.float32([joint * 0.999, joint, joint * 1.001])
+        x = np.array([joint * 0.999, joint, joint * 1.001], np.float32)
         y = color.encode(x).astype(np.float64)
         slopes = np.diff(y) / np.diff(x)
         assert slopes[0] == pytest.approx(slopes[1], rel=0.03)
@@ -33,7 +33,7 @@ def test_the_curve_rises_and_is_smooth_at_its_joints() -> None:
 
 def test_acescg_red_matches_the_published_matrix() -> None:
     # ACEScg to linear Rec.709 with Bradford adaptation, first column: S-2014-004 and the ACES 1.x matrices
-    red = color.convert(np.float32([[[1, 0, 0]]]), "ACEScg", color.LINEAR_REC709)[0, 0]
+    red = color.convert(np.array([[[1, 0, 0]]], np.float32), "ACEScg", color.LINEAR_REC709)[0, 0]
     assert np.allclose(red, [1.7051, -0.1302, -0.0240], atol=2e-3)
 
 

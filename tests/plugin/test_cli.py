@@ -17,13 +17,14 @@ import OpenImageIO as oiio
 import pytest
 
 Save = Callable[..., Path]
+Load = Callable[[Path], np.ndarray]
 COMMAND = [sys.executable, "-m", "fewstroke.plugin.cli"]
 
 
-def fewstroke(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def fewstroke(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )  # fmt: skip
 
 
@@ -207,7 +208,7 @@ def test_errors_are_events_for_programs(shot: Path) -> None:
     assert error["event"] == "error" and error["exit_code"] == 1 and "frame 99" in error["message"]
 
 
-def test_a_matte_limits_training_and_painting(shot: Path, tmp_path: Path, save: Save) -> None:
+def test_a_matte_limits_training_and_painting(shot: Path, tmp_path: Path, save: Save, load: Load) -> None:
     matte = np.zeros((51, 70, 1))
     matte[:, :40] = 1
     for frame in range(1, 5):
@@ -217,33 +218,28 @@ def test_a_matte_limits_training_and_painting(shot: Path, tmp_path: Path, save: 
     assert fewstroke(*training(shot, out=model, matte=pattern, steps=2)).returncode == 0
     done = fewstroke(*rendering(shot, model=model, matte=pattern, frames=3, out=tmp_path / "o.####.exr"))
     assert done.returncode == 0, done.stderr
-    got, plate = (
-        oiio.ImageBuf(str(path)).get_pixels(oiio.FLOAT) for path in (tmp_path / "o.0003.exr", shot / "plate.0003.exr")
-    )
+    got, plate = load(tmp_path / "o.0003.exr"), load(shot / "plate.0003.exr")
     assert np.array_equal(got[:, 40:], plate[:, 40:]) and not np.array_equal(got[:, :40], plate[:, :40])
     unmatted = fewstroke(*rendering(shot, model=model, frames=3, out=tmp_path / "p.####.exr"))
     assert unmatted.returncode == 1 and "matte" in unmatted.stderr
 
 
-def test_filter_and_guide_are_sequences_of_their_own(shot: Path, tmp_path: Path) -> None:
+def test_filter_and_guide_are_sequences_of_their_own(shot: Path, tmp_path: Path, load: Load) -> None:
     footage = ["--footage", shot / "plate.####.exr", "--frames", "2-3"]
     done = fewstroke("filter", *footage, "--out", tmp_path / "f.####.exr", "--radius", 1)
     assert done.returncode == 0, done.stderr
     done = fewstroke("guide", *footage, "--keyframe", 2, "--out", tmp_path / "g.####.exr", "--json")
     assert done.returncode == 0 and events(done.stdout)[-1]["frames"] == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{n}.000{i}.exr" for n in "fg" for i in (2, 3)]
-    guide = oiio.ImageBuf(str(tmp_path / "g.0002.exr")).get_pixels(oiio.FLOAT)
+    guide = load(tmp_path / "g.0002.exr")
     assert guide.shape == (51, 70, 3) and 0 <= guide.min() < guide.max() <= 1
 
 
-def test_strength_zero_filters_nothing(shot: Path, tmp_path: Path) -> None:
+def test_strength_zero_filters_nothing(shot: Path, tmp_path: Path, load: Load) -> None:
     out = tmp_path / "f.####.exr"
     done = fewstroke("filter", "--footage", shot / "plate.####.exr", "--frames", 2, "--out", out, "--strength", 0)
     assert done.returncode == 0, done.stderr
-    got, plate = (
-        oiio.ImageBuf(str(path)).get_pixels(oiio.FLOAT) for path in (tmp_path / "f.0002.exr", shot / "plate.0002.exr")
-    )
-    assert np.array_equal(got, plate)
+    assert np.array_equal(load(tmp_path / "f.0002.exr"), load(shot / "plate.0002.exr"))
 
 
 def test_the_cache_is_shown_and_cleared(shot: Path, tmp_path: Path) -> None:
