@@ -37,7 +37,7 @@ lengths in this module are made; reduce larger ones first."""
 # Matching is trusted less, falling off as exp(-(error / scale)^2), as ...
 ROUND_TRIP = 0.7  # ... source -> target -> source ends this many pixels from where it began,
 DIFFERENCE = 12.0  # ... the matched places differ by this many of 255 codes,
-TEXTURE = 8.0  # ... and, as t / (t + TEXTURE), where the structure tensor's smaller eigenvalue t is noise.
+TEXTURE = 3.0  # ... and, as t^2 / (t^2 + TEXTURE^2), where the smaller eigenvalue t of the structure tensor is noise.
 
 MEMORY = 0.1
 """What the initial displacement counts against a match of this registration, as both are equally sure."""
@@ -50,6 +50,10 @@ EDGE = 0.04
 
 TEAR = 2.0
 """... and so many pixels out of their rigid arrangement, where they let go."""
+
+OUTLIER = 3.0
+"""Pixels between a match and where its surroundings take it, from which on it is disbelieved: at the outline of a thing
+that moves, matching carries a rim of the background along."""
 
 LOOSE = 1e-5
 """What is left of a bond across an edge or a tear: next to nothing, yet no part of the lattice is ever undetermined."""
@@ -81,12 +85,12 @@ def register(
     codes, target_codes = _codes(source, target)
     lattice = _Lattice.over(source)
     texture = _texture(codes)
-    weight = texture / (texture + np.float32(TEXTURE))
+    weight = texture**2 / (texture**2 + np.float32(TEXTURE) ** 2)
     if source_matte is not None:
         weight = weight * source_matte
     cancel()
     if initial is None or trust is None:
-        known = _rigid_guess(codes, target_codes)
+        known = _rigid_guess(codes, target_codes, source_matte, target_matte)
         memory = np.zeros_like(weight)
     else:
         known = initial
@@ -98,7 +102,7 @@ def register(
             confidence = confidence * warp(target_matte, matched)
         certainty = confidence * weight
         share = (certainty / np.maximum(certainty + memory, 1e-9))[..., None]
-        displacement = lattice.fit(known + share * (matched - known), certainty + memory, cancel)
+        displacement = lattice.fit(known + share * (matched - known), certainty + memory, displacement, cancel)
     sure = _agreement(codes, target_codes, displacement)
     if source_matte is not None and target_matte is not None:
         sure = sure * source_matte * warp(target_matte, displacement)
@@ -133,14 +137,17 @@ def _texture(codes: np.ndarray) -> np.ndarray:
     return np.maximum((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy), 0)
 
 
-def _rigid_guess(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _rigid_guess(
+    source: np.ndarray, target: np.ndarray, source_matte: np.ndarray | None, target_matte: np.ndarray | None
+) -> np.ndarray:
     """One rotation, scale and shift for the whole picture, from features; zero where it explains no more than zero."""
+    masks = [None if matte is None else (matte > 0.5).astype(np.uint8) for matte in (source_matte, target_matte)]
     height, width = source.shape
     still = np.zeros((height, width, 2), np.float32)
     sift = cv2.SIFT.create(nfeatures=1000)
     (points, features), (target_points, target_features) = (
-        sift.detectAndCompute(codes, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        for codes in (source, target)
+        sift.detectAndCompute(codes, mask)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        for codes, mask in zip((source, target), masks, strict=True)
     )
     if len(points) < 8 or len(target_points) < 8:
         return still
@@ -164,8 +171,10 @@ def _rigid_guess(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     def mismatch(displacement: np.ndarray) -> float:
         seen = inside(displacement)
+        if masks[0] is not None:
+            seen &= masks[0] > 0
         difference = np.abs(warp(target, displacement).astype(np.float32) - source)
-        return float(np.minimum(difference, 4 * DIFFERENCE)[seen].mean()) if seen.mean() > 0.2 else np.inf
+        return float(np.minimum(difference, 4 * DIFFERENCE)[seen].mean()) if seen.any() else np.inf
 
     return guess if mismatch(guess) < mismatch(still) else still
 
@@ -246,8 +255,10 @@ class _Lattice:
         alike = _alike(colors[first] - colors[second]).astype(np.float64)
         return cls(picture, (rows, columns), points, colors, (first, second), (alike + LOOSE) / length)
 
-    def fit(self, observed: np.ndarray, certainty: np.ndarray, cancel: Cancel) -> np.ndarray:
+    def fit(self, observed: np.ndarray, certainty: np.ndarray, start: np.ndarray, cancel: Cancel) -> np.ndarray:
         """Regularise: the displacement, float32 (H, W, 2), that follows `observed` as far as `certainty` says.
+
+        start  the displacement so far, for a first guess of the rotation
 
         Minimises, over the points' places Q and rotations R in turn,
           sum_i c_i |Q_i + R_i (p_i' - p_i) - q_i'|^2 + STIFFNESS sum_ij b_ij |Q_i - Q_j - (R_i + R_j)/2 (p_i - p_j)|^2
@@ -257,21 +268,27 @@ class _Lattice:
         count = len(self.points)
         centers, places, weight = self._gather(observed, certainty)
         arms = self.points[first] - self.points[second]
-        rotation = np.tile([1.0, 0.0], (count, 1))  # cosine and sine
+        _, begun, _ = self._gather(start, np.ones_like(certainty))
         bonds = self.bonds
-        result = self.points
+        # One rotation for all: that of single points is as wrong as the outlines of what moves still are.
+        rotation = np.broadcast_to(self._rotations(arms, begun[first] - begun[second], bonds).sum(axis=0), (count, 2))
+        rotation = rotation / np.maximum(np.linalg.norm(rotation, axis=1, keepdims=True), 1e-12)
+        believed = weight
+        result = begun
         for _ in range(LOCAL_GLOBAL_STEPS):
             cancel()
             turned = _turn((rotation[first] + rotation[second]) / 2, arms)
             pull = STIFFNESS * bonds[:, None] * turned
-            right = weight[:, None] * (places - _turn(rotation, centers - self.points))
+            right = believed[:, None] * (places - _turn(rotation, centers - self.points))
             for axis in (0, 1):
                 right[:, axis] += np.bincount(first, pull[:, axis], count) - np.bincount(second, pull[:, axis], count)
-            result = _solve(self._system(STIFFNESS * bonds, weight), right)
+            result = _solve(self._system(STIFFNESS * bonds, believed), right)
             now = result[first] - result[second]
             rotation = self._rotations(arms, now, bonds)
             strain = np.square(now - turned).sum(axis=1) / np.square(arms).sum(axis=1) * SPACING**2
             bonds = self.bonds * (LOOSE + 1 / np.square(1 + strain / TEAR**2))
+            miss = np.square(result + _turn(rotation, centers - self.points) - places).sum(axis=1)
+            believed = weight / np.square(1 + miss / OUTLIER**2)
         return self._spread(result, rotation)
 
     def _gather(self, observed: np.ndarray, certainty: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -297,7 +314,7 @@ class _Lattice:
         return sparse.csc_matrix((values, where), (count, count))
 
     def _rotations(self, before: np.ndarray, after: np.ndarray, bonds: np.ndarray) -> np.ndarray:
-        """Each point's best rotation: (N, 2), cosine and sine. In the plane it is the angle of one complex sum."""
+        """Each point's best rotation, (N, 2), cosine and sine. In the plane it is the angle of one complex sum."""
         first, second = self.ends
         count = len(self.points)
         dot = bonds * (before * after).sum(axis=1)

@@ -1,0 +1,178 @@
+import cv2
+import numpy as np
+import pytest
+
+from fewstroke.engine.errors import CancelledError
+from fewstroke.nodes.arap import agreement, register
+
+HEIGHT, WIDTH = 144, 192
+X, Y = np.meshgrid(np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32))
+
+
+def texture(seed: int, size: int = 512) -> np.ndarray:
+    """Smooth random colour, 0.1 to 0.9, wider than a frame so that motion brings in content: (size, size, 3)."""
+    noise = np.random.default_rng(seed).standard_normal((size, size, 3)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 1.5) * 5 + cv2.GaussianBlur(noise, (0, 0), 5) * 12
+    return np.clip(0.5 + smooth / smooth.std() * 0.15, 0.1, 0.9).astype(np.float32)
+
+
+def seen(canvas: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """What a frame shows whose pixels look at (x, y), counted from the middle of the canvas' first frame."""
+    offset = (canvas.shape[1] - WIDTH) // 2, (canvas.shape[0] - HEIGHT) // 2
+    return cv2.remap(canvas, (x + offset[0]).astype(np.float32), (y + offset[1]).astype(np.float32), cv2.INTER_LANCZOS4)
+
+
+def visible(truth: np.ndarray) -> np.ndarray:
+    x, y = X + truth[..., 0], Y + truth[..., 1]
+    return (x >= 0) & (x <= WIDTH - 1) & (y >= 0) & (y <= HEIGHT - 1)
+
+
+def rigid(degrees: float, shift_x: float, shift_y: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The true displacement of a rotation about the middle and a shift, and where the target's pixels came from."""
+    angle = np.deg2rad(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle, shift = np.array([WIDTH / 2, HEIGHT / 2]), np.array([shift_x, shift_y])
+    here = np.stack([X, Y], -1)
+    there = (here - middle) @ turn.T + middle + shift
+    origin = (here - middle - shift) @ turn + middle
+    return there - here, origin[..., 0], origin[..., 1]
+
+
+@pytest.mark.parametrize(
+    "motion", [(0, 0, 0), (0, 3.3, -1.7), (0, 40, 10), (3, 1.5, 2), (30, 0, 0), (-20, 25, -10)], ids=str
+)
+def test_rigid_motion_is_reproduced(motion: tuple[float, float, float]) -> None:
+    canvas = texture(0)
+    truth, x, y = rigid(*motion)
+    displacement, _ = register(seen(canvas, X, Y), seen(canvas, x, y))
+    error = np.linalg.norm(displacement - truth, axis=2)[visible(truth)]
+    assert error.mean() < 0.05
+
+
+@pytest.mark.parametrize("amplitude", [2.0, 5.0])
+def test_smooth_warps_are_recovered(amplitude: float) -> None:
+    canvas = texture(1)
+    # The target's pixel (x, y) came from (x, y) + pull; the truth is the inverse of that, by fixed-point iteration.
+    angle = X / 40 + Y / 55
+    pull = amplitude * np.stack([np.sin(angle), np.cos(angle * 1.3)], -1).astype(np.float32)
+    truth = -pull
+    for _ in range(100):
+        truth = -cv2.remap(
+            pull, X + truth[..., 0], Y + truth[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+    displacement, _ = register(seen(canvas, X, Y), seen(canvas, X + pull[..., 0], Y + pull[..., 1]))
+    error = np.linalg.norm(displacement - truth, axis=2)[visible(truth)]
+    assert error.mean() < 0.5 and np.median(error) < 0.25
+
+
+def test_a_plain_area_follows_its_surroundings() -> None:
+    canvas = texture(2)
+    canvas[200:300, 200:300] = 0.5
+    noise = np.random.default_rng(0).normal(0, 0.008, (2, HEIGHT, WIDTH, 3)).astype(np.float32)
+    displacement, _ = register(seen(canvas, X, Y) + noise[0], seen(canvas, X - 6, Y + 3) + noise[1])
+    assert np.abs(displacement - [6, -3])[10:-10, 10:-10].max() < 1.5
+    assert np.abs(displacement - [6, -3])[10:-10, 10:-10].mean() < 0.25
+
+
+def test_a_moving_thing_does_not_drag_a_plain_background() -> None:
+    def frame(shift: int) -> np.ndarray:
+        picture = np.full((HEIGHT, WIDTH, 3), 0.6, np.float32)
+        picture[:, :40], picture[:, -40:] = texture(3)[:HEIGHT, :40], texture(4)[:HEIGHT, :40]
+        picture[50:100, 70 + shift : 120 + shift] = texture(5)[:50, :50] * (0.6, 0.2, 0.2)
+        return picture + np.random.default_rng(shift).normal(0, 0.004, picture.shape).astype(np.float32)
+
+    displacement, _ = register(frame(0), frame(8))
+    assert np.abs(displacement[54:96, 74:116] - [8, 0]).mean() < 0.2
+    apart = np.ones((HEIGHT, WIDTH), bool)
+    apart[44:106, 64:134] = False
+    assert np.abs(displacement[apart]).max() < 1.5
+
+
+def test_a_good_start_finds_more_than_none() -> None:
+    """A motion too large and too bent for one registration is found from what is nearly right."""
+    canvas = texture(6)
+    truth, x, y = rigid(40, 30, 20)
+    start = (truth + 2).astype(np.float32)
+    trust = np.ones((HEIGHT, WIDTH), np.float32)
+    displacement, _ = register(seen(canvas, X, Y), seen(canvas, x, y), initial=start, trust=trust)
+    assert np.linalg.norm(displacement - truth, axis=2)[visible(truth)].mean() < 0.3
+
+
+def test_confidence_is_high_where_seen_and_low_where_hidden() -> None:
+    canvas = texture(7)
+    target = seen(canvas, X - 4, Y)
+    target[40:90, 60:120] = texture(8)[:50, :60]
+    displacement, confidence = register(seen(canvas, X, Y), target)
+    assert np.median(confidence[:, 140:180]) > 0.9
+    assert confidence[48:82, 64:108].mean() < 0.2
+    assert np.median(confidence) == pytest.approx(
+        np.median(agreement(seen(canvas, X, Y), target, displacement)), abs=1e-6
+    )
+
+
+def test_mattes_keep_layers_apart() -> None:
+    """Each layer follows its own content, and beyond its matte goes on as that content does."""
+    back, front = texture(9), texture(10)
+    matte = np.zeros((2, HEIGHT, WIDTH), np.float32)
+    frames = []
+    for index, shift in enumerate((0, 10)):
+        matte[index, 40:100, 60 + shift : 130 + shift] = 1
+        cover = matte[index][..., None]
+        frames.append(seen(front, X - shift, Y) * cover + seen(back, X + shift / 2, Y) * (1 - cover))
+    subject, _ = register(*frames, source_matte=matte[0], target_matte=matte[1])
+    background, _ = register(*frames, source_matte=1 - matte[0], target_matte=1 - matte[1])
+    assert np.abs(subject[44:96, 64:126] - [10, 0]).mean() < 0.1
+    assert np.abs(background[8:-8, 12:-12] - [-5, 0]).mean() < 0.1
+
+
+def test_black_and_small_pictures_stay_still() -> None:
+    for shape in ((1, 1, 3), (5, 70, 3), (40, 33, 3)):
+        black = np.zeros(shape, np.float32)
+        displacement, confidence = register(black, black)
+        assert displacement.shape == (*shape[:2], 2) and confidence.shape == shape[:2]
+        assert np.abs(displacement).max() < 1e-3
+
+
+def test_values_far_above_one_are_compared() -> None:
+    canvas = texture(11) * 20
+    displacement, _ = register(seen(canvas, X, Y), seen(canvas, X - 3, Y))
+    assert np.abs(displacement[8:-8, 8:-8] - [3, 0]).mean() < 0.05
+
+
+def test_threads_change_no_bit() -> None:
+    canvas = texture(12)
+    pair = seen(canvas, X, Y), seen(canvas, X * 1.03 - 4, Y * 0.99 + 2)
+    before = cv2.getNumThreads()
+    results = []
+    try:
+        for threads in (1, 2, 5):
+            cv2.setNumThreads(threads)
+            results.append(register(*pair))
+    finally:
+        cv2.setNumThreads(before)
+    for displacement, confidence in results[1:]:
+        assert np.array_equal(displacement, results[0][0]) and np.array_equal(confidence, results[0][1])
+
+
+def test_cancels_wherever_it_asks() -> None:
+    canvas = texture(13)
+    pair = seen(canvas, X, Y), seen(canvas, X - 4, Y)
+    asked = 0
+
+    def count() -> None:
+        nonlocal asked
+        asked += 1
+
+    register(*pair, cancel=count)
+    assert asked > 10
+    for limit in range(0, asked, 5):
+        left = limit
+
+        def cancel() -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise CancelledError
+
+        with pytest.raises(CancelledError):
+            register(*pair, cancel=cancel)
