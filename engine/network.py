@@ -50,7 +50,7 @@ class Block(nn.Module):
         self.body = nn.Sequential(
             _conv(channels, channels, 3, bias=False, padding_mode=padding_mode),
             nn.BatchNorm2d(channels),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             _conv(channels, channels, 3, bias=False, padding_mode=padding_mode),
             nn.BatchNorm2d(channels),
         )
@@ -68,10 +68,12 @@ class PaperGenerator(Generator):
         super().__init__()
 
         def encode(inputs: int, outputs: int, size: int, stride: int) -> nn.Sequential:
-            return nn.Sequential(_conv(inputs, outputs, size, stride), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2))
+            return nn.Sequential(
+                _conv(inputs, outputs, size, stride), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True)
+            )
 
         def decode(inputs: int) -> nn.Sequential:
-            return nn.Sequential(_conv(inputs, 128, 3, bias=False), nn.BatchNorm2d(128), nn.ReLU())
+            return nn.Sequential(_conv(inputs, 128, 3, bias=False), nn.BatchNorm2d(128), nn.ReLU(inplace=True))
 
         self.at_full = encode(channels, 32, 7, 1)
         self.at_half = encode(32, 64, 3, 2)
@@ -80,9 +82,9 @@ class PaperGenerator(Generator):
         self.to_half = decode(128 + 128)
         self.to_full = decode(128 + 64)
         self.head = nn.Sequential(
-            _conv(128 + 32 + channels, 64, 7), nn.BatchNorm2d(64), nn.ReLU(),
-            _conv(64, 64, 3), nn.LeakyReLU(0.2),
-            _conv(64, 64, 3), nn.LeakyReLU(0.2),
+            _conv(128 + 32 + channels, 64, 7), nn.BatchNorm2d(64), nn.ReLU(inplace=True),
+            _conv(64, 64, 3), nn.LeakyReLU(0.2, inplace=True),
+            _conv(64, 64, 3), nn.LeakyReLU(0.2, inplace=True),
             _conv(64, 3, 1),
         )  # fmt: skip
 
@@ -121,13 +123,13 @@ class FastGenerator(Generator):
 
         def layer(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
             convolution = _conv(inputs, outputs, size, stride, bias=False, padding_mode="replicate")
-            return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2))
+            return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True))
 
         # Six by six with stride two: what a 3x3 convolution over 2x2 blocks of pixels as channels would be.
         self.at_half = nn.Sequential(
             nn.Conv2d(3, 32, 6, 2, padding=2, bias=False, padding_mode="replicate"),
             nn.BatchNorm2d(32),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
         )
         self.at_quarter = layer(32, 32, stride=2)
         self.has_guide = channels > 3
@@ -160,11 +162,11 @@ class Discriminator(nn.Module):
 
         def layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:
             convolution = nn.Conv2d(inputs, outputs, 4, stride, 1)
-            return nn.Sequential(convolution, nn.InstanceNorm2d(outputs), nn.LeakyReLU(0.2))
+            return nn.Sequential(convolution, nn.InstanceNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True))
 
         self.layers = nn.ModuleList(
             [
-                nn.Sequential(nn.Conv2d(3, filters, 4, 2, 1), nn.LeakyReLU(0.2)),
+                nn.Sequential(nn.Conv2d(3, filters, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)),
                 layer(filters, 2 * filters, 2),
                 layer(2 * filters, 4 * filters, 1),
             ]

@@ -157,10 +157,11 @@ class Training:
         )
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
             painted = self._learner(source)  # (B, 3, P, P)
-            shown = losses.composite(painted, target, mask)
+            wanted = target[: config.judged]
+            shown = losses.composite(painted[: config.judged], wanted, mask[: config.judged])
 
             judge = self._discriminator.requires_grad_(True)
-            genuine, made = judge(torch.cat([real, shown.detach()]))[0].chunk(2)
+            genuine, made = judge(torch.cat([real[: config.judged], shown.detach()]))[0].chunk(2)
             discriminator = losses.discriminator_adversarial(genuine, made)
             self._descend("discriminator", discriminator)
 
@@ -170,10 +171,10 @@ class Training:
             adversarial = losses.generator_adversarial(score)
             if self._perceptual is None:
                 with torch.no_grad():
-                    wanted = judge(target)[1]
-                perceptual = losses.feature_distance(features, wanted)
+                    wanted_features = judge(wanted)[1]
+                perceptual = losses.feature_distance(features, wanted_features)
             else:
-                perceptual = self._perceptual(shown, target)
+                perceptual = self._perceptual(shown, wanted)
             total = config.l1 * l1 + config.adversarial * adversarial + config.perceptual * perceptual
             self._descend("generator", total)
         self._average()
@@ -189,9 +190,8 @@ class Training:
         """Moves the generator towards the learner's weights and batch statistics, faster in the first steps."""
         part = max(1 - AVERAGE, 9 / (self.step + 10))
         learnt = self._learner.state_dict()
-        for name, value in self.generator.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(learnt[name], part)
+        pairs = [(mean, learnt[name]) for name, mean in self.generator.state_dict().items() if mean.is_floating_point()]
+        torch._foreach_lerp_([mean for mean, _ in pairs], [value for _, value in pairs], part)
 
     def _descend(self, name: str, loss: Tensor) -> None:
         optimizer = self._optimizers[name]

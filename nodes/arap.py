@@ -19,11 +19,10 @@ Pure: arrays in, arrays out, the same bits whatever the number of threads.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from .node import Cancel, never
 from .warp import compose, inside, warp
@@ -304,13 +303,15 @@ class _Lattice:
         means /= total[:, None]
         return means[:, :2], means[:, 2:], total
 
-    def _system(self, bonds: np.ndarray, weight: np.ndarray) -> sparse.csc_matrix:
+    def _system(self, bonds: np.ndarray, weight: np.ndarray) -> Any:
         first, second = self.ends
         count = len(self.points)
         diagonal = weight + np.bincount(first, bonds, count) + np.bincount(second, bonds, count)
         own = np.arange(count)
         values = np.concatenate([-bonds, -bonds, diagonal])
         where = np.concatenate([first, second, own]), np.concatenate([second, first, own])
+        from scipy import sparse  # here, since importing it takes longer than a frame without a guide layer
+
         return sparse.csc_matrix((values, where), (count, count))
 
     def _rotations(self, before: np.ndarray, after: np.ndarray, bonds: np.ndarray) -> np.ndarray:
@@ -353,8 +354,10 @@ class _Lattice:
         return (place - np.stack(np.broadcast_arrays(x, y), -1)).astype(np.float32)
 
 
-def _solve(system: sparse.csc_matrix, right: np.ndarray) -> np.ndarray:
+def _solve(system: Any, right: np.ndarray) -> np.ndarray:
     """A symmetric positive definite sparse system; the settings are SuperLU's for these."""
+    from scipy.sparse.linalg import splu
+
     factor = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     return factor.solve(right)
 

@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 
 import cv2
 import numpy as np
-from scipy.spatial import KDTree
 
 from ..engine.color import encode
 from ..engine.digest import digest
@@ -367,7 +366,7 @@ def _carried(deformation: np.ndarray, params: GuideParams, layer: int) -> tuple[
     spare, spare_colors = _strewn(origin.min(axis=0), origin.max(axis=0), spacing, params.seed, 2 * layer + 1)
     spare_places = spare @ matrix.T + shift
     # Points of a layer lie at most one spacing from any place, so a spare one shows only where the layer has a hole.
-    gap = KDTree(places).query(spare_places)[0] / spacing - 1
+    gap = _tree(places).query(spare_places)[0] / spacing - 1
     spare_weights = np.clip(gap / 0.5, 0, 1)
     spare_weights = spare_weights * spare_weights * (3 - 2 * spare_weights)
     return (
@@ -383,7 +382,7 @@ def _room(places: np.ndarray, claims: np.ndarray) -> np.ndarray:
     So what is hidden does not smear what hides it, and a place that is squeezed together keeps its contrast. `places`
     is in spacings.
     """
-    pairs = KDTree(places).query_pairs(CROWDED, output_type="ndarray")
+    pairs = _tree(places).query_pairs(CROWDED, output_type="ndarray")
     first, second = pairs[:, 0], pairs[:, 1]
     near = 1 - np.linalg.norm(places[first] - places[second], axis=1) / CROWDED
     others = np.bincount(first, near * claims[second], len(places))
@@ -428,6 +427,13 @@ def _strewn(low: np.ndarray, high: np.ndarray, spacing: float, seed: int, stream
     return points[within], paint[within]
 
 
+def _tree(points: np.ndarray, boxsize: float | None = None) -> Any:
+    """scipy's KDTree; imported here, since that takes longer than a frame without a guide layer."""
+    from scipy.spatial import KDTree
+
+    return KDTree(points, boxsize=boxsize)
+
+
 @lru_cache(maxsize=32)
 def _tile(seed: int, stream: int) -> np.ndarray:
     """A periodic Poisson-disk sample of a square of TILE spacings: float64 (N, 2), in spacings.
@@ -440,10 +446,10 @@ def _tile(seed: int, stream: int) -> np.ndarray:
     for _ in range(60):
         darts = random.random((TILE * TILE, 2)) * TILE
         if len(points):
-            darts = darts[KDTree(points, boxsize=TILE).query(darts)[0] >= 1]
+            darts = darts[_tree(points, boxsize=TILE).query(darts)[0] >= 1]
         if len(darts):
             # Of two that are too near each other the later one goes.
-            pairs = KDTree(darts, boxsize=TILE).query_pairs(1, output_type="ndarray")
+            pairs = _tree(darts, boxsize=TILE).query_pairs(1, output_type="ndarray")
             points = np.concatenate([points, np.delete(darts, pairs.max(axis=1), axis=0)])
     return points
 

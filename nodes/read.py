@@ -142,8 +142,8 @@ class Read(Node):
             path = self._pattern.path_of(frame)
             pattern = Path(self.params.path).name
             raise FrameMissingError(
-                f"frame {frame} ({path.name}) is not on disk: {pattern} in {path.parent} has {there}; bring it back, or "
-                "ask for one of these",
+                f"frame {frame} ({path.name}) is not on disk: {pattern} in {path.parent} has {there}; bring it back "
+                "or ask for one of these",
                 path=path,
                 frame=frame,
             )

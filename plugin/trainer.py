@@ -53,7 +53,7 @@ class Trainer:
         self._training = Training(
             keyframes,
             NetworkConfig(preset, channels=keyframes[0].source.shape[2]),
-            TrainConfig(seed=seed),
+            TrainConfig.for_preset(preset, seed),
             perceptual=None if weights is None else VggLoss(weights),
             device=device,
         )

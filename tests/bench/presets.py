@@ -75,7 +75,7 @@ def training_step(preset: str) -> Callable[[], object]:
     rng = np.random.default_rng(0)
     source, target = rng.random((288, 512, 3), np.float32), rng.random((288, 512, 3), np.float32)
     keyframe = Keyframe(1, source, target, np.ones((288, 512), np.float32))
-    training = Training([keyframe], NetworkConfig(preset), TrainConfig(), device="cpu")  # type: ignore[arg-type]
+    training = Training([keyframe], NetworkConfig(preset), TrainConfig.for_preset(preset), device="cpu")  # type: ignore[arg-type]
     return lambda: list(training.run(Budget(steps=training.step + 1)))
 
 
