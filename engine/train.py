@@ -190,8 +190,9 @@ class Training:
         """Moves the generator towards the learner's weights and batch statistics, faster in the first steps."""
         part = max(1 - AVERAGE, 9 / (self.step + 10))
         learnt = self._learner.state_dict()
-        pairs = [(mean, learnt[name]) for name, mean in self.generator.state_dict().items() if mean.is_floating_point()]
-        torch._foreach_lerp_([mean for mean, _ in pairs], [value for _, value in pairs], part)
+        for name, mean in self.generator.state_dict().items():
+            if mean.is_floating_point():
+                mean.lerp_(learnt[name], part)
 
     def _descend(self, name: str, loss: Tensor) -> None:
         optimizer = self._optimizers[name]
