@@ -97,8 +97,11 @@ class _Registration(Node):
 
     def _match(self, start: int, end: int, known: np.ndarray | None, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         """The deformation between two frames by their pictures, starting from what is known of it, if anything."""
-        source, target = (_work_picture(fetch("footage", frame)) for frame in (start, end))
-        cancel()
+        pictures = []
+        for frame in (start, end):
+            pictures.append(_work_picture(fetch("footage", frame)))
+            cancel()
+        source, target = pictures
         if source.shape != target.shape or (known is not None and known.shape[1:3] != source.shape[:2]):
             raise ShapeError(
                 f"the guide layer needs frames and vectors of one shape, but those of frames {start} and {end} differ; "
@@ -326,6 +329,7 @@ class Guide(Node):
             cancel()
             points = _carried(deformation, self.params, index)
             mixture = _mixture(*points, deformation.shape[:2], self.params.sigma, cancel)
+            cancel()
             layers.append(cv2.resize(mixture, (picture.width, picture.height), interpolation=cv2.INTER_CUBIC))
         pixels = layers[0]
         if len(layers) == 2:
