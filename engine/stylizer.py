@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from .errors import CancelledError, ParameterError, ShapeError
+from .errors import ParameterError, ShapeError
 from .image import Alpha, Image
 from .model import ModelInfo
 from .sessions import Device, open_session
@@ -207,13 +207,3 @@ def _mix(pixels: np.ndarray, alpha: Alpha, painted: np.ndarray, mask: np.ndarray
     if mask is not None:
         keep = keep | (mask[..., None] <= 0)
     np.copyto(rgb, mixed, where=~keep)
-
-
-def cancelled_by(event: threading.Event) -> Callable[[], None]:
-    """A `cancel` that raises CancelledError once the event is set."""
-
-    def cancel() -> None:
-        if event.is_set():
-            raise CancelledError
-
-    return cancel

@@ -96,8 +96,12 @@ class Training:
     ):
         """perceptual  a loss of (painted, target), such as `losses.VggLoss`; by default the distance of the
                     discriminator's features
-        device      "cpu", "cuda", ...; by default what there is
+        device      "cpu" or "cuda"; by default what there is
+
+        Raises TrainingError where there is nothing to learn, ParameterError where the device is not there.
         """
+        if device not in (None, "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+            raise ParameterError(f"the device '{device}' is not available to PyTorch here; leave it out, or say cpu")
         self.network, self.config = network, config
         self.step = 0
         self.losses: dict[str, float] = {}  # running means

@@ -43,7 +43,7 @@ class Trainer:
         device: str | None = None,
     ):
         """vgg     VGG-19 weights for the perceptual loss; by default torchvision's cached file where there is one
-        resume  go on from the checkpoint beside `out`
+        resume  go on from the checkpoint beside `out`; otherwise one that lies there is kept as `previous`
 
         Raises TrainingError where the folder of `out` cannot be written or there is nothing to resume.
         """
@@ -62,12 +62,19 @@ class Trainer:
             out.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrainingError(f"the folder {out.parent} cannot be made ({error.strerror}); choose another") from None
+        if not resume and self.checkpoint.exists():
+            self.checkpoint.replace(self.previous)
         self._training.save(self.checkpoint)  # proves that the folder can be written before any time is spent
 
     @property
     def checkpoint(self) -> Path:
         """Where the checkpoint lies: beside the model."""
         return self._out.with_suffix(".checkpoint.safetensors")
+
+    @property
+    def previous(self) -> Path:
+        """Where the checkpoint of the run before is kept, for whoever forgot to resume."""
+        return self._out.with_suffix(".checkpoint.previous.safetensors")
 
     @property
     def step(self) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fewstroke.engine.config import Preset
-from fewstroke.engine.errors import ParameterError
+from fewstroke.engine.errors import ParameterError, TrainingError
 from fewstroke.nodes.guide import GuideParams
 from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.shot import Painting, Shot, load_keyframes
@@ -61,8 +61,13 @@ def train(
     keyframes = load_keyframes(shot, paintings, paint_space=paint_space)
 
     # torch takes two seconds to import: only now, when everything the user gave has been found good.
-    from fewstroke.engine.train import Budget
-    from fewstroke.plugin.trainer import Trainer
+    try:
+        from fewstroke.engine.train import Budget
+        from fewstroke.plugin.trainer import Trainer
+    except ModuleNotFoundError as error:
+        raise TrainingError(
+            f"training needs the package {error.name}, which rendering does without; pip install 'fewstroke[train]'"
+        ) from None
 
     trainer = Trainer(shot, paintings, keyframes, out, preset=preset, seed=seed, vgg=vgg, resume=resume, device=device)
     if resume:

@@ -15,7 +15,7 @@ from fewstroke.engine.color import encode
 from fewstroke.engine.errors import CancelledError, ModelError, ParameterError, ShapeError
 from fewstroke.engine.image import Alpha, Image
 from fewstroke.engine.sessions import choose_providers, open_session
-from fewstroke.engine.stylizer import Stylizer, cancelled_by
+from fewstroke.engine.stylizer import Stylizer
 
 Models = Callable[..., bytes]
 
@@ -125,9 +125,14 @@ def test_a_run_is_cancelled_within_a_tile(models: Models, rng: np.random.Generat
     stylizer, image = Stylizer(models("paper"), tile=1024), picture(rng, 512, 1024)
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
+
+    def cancel() -> None:
+        if stop.is_set():
+            raise CancelledError
+
     start = time.monotonic()
     with pytest.raises(CancelledError):
-        stylizer(image, cancel=cancelled_by(stop))  # takes seconds when it is left alone
+        stylizer(image, cancel=cancel)  # takes seconds when it is left alone
     assert time.monotonic() - start < 5
 
 

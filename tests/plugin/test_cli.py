@@ -111,6 +111,21 @@ def test_resume_ends_where_one_run_would_have(shot: Path, tmp_path: Path) -> Non
     assert straight.read_bytes() == parts.read_bytes()
 
 
+def test_a_forgotten_resume_loses_no_checkpoint(shot: Path, tmp_path: Path) -> None:
+    model = tmp_path / "shot.onnx"
+    assert fewstroke(*training(shot, out=model, steps=2)).returncode == 0
+    learnt = (tmp_path / "shot.checkpoint.safetensors").read_bytes()
+    assert fewstroke(*training(shot, out=model, steps=1)).returncode == 0
+    assert (tmp_path / "shot.checkpoint.previous.safetensors").read_bytes() == learnt
+
+
+def test_training_without_pytorch_is_one_sentence(shot: Path, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    done = fewstroke(*training(shot, out=tmp_path / "new.onnx", steps=1), PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "needs the package torch" in done.stderr and not (tmp_path / "new.onnx").exists()
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_keeps_what_was_learnt(shot: Path, tmp_path: Path, kind: signal.Signals) -> None:
     model = tmp_path / "shot.onnx"
@@ -150,6 +165,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "unknown preset": (["train", "--keyframe", "2={d}/paint.png", "--preset", "best"], 2, "best"),
     "unknown colour space": (["train", "--keyframe", "2={d}/paint.png", "--paint-space", "sRGBB"], 1, "sRGBB"),
     "nothing to resume": (["train", "--keyframe", "2={d}/paint.png", "--out", "{t}/new.onnx", "--resume"], 1, "resume"),
+    "training device that is none": (["train", "--keyframe", "2={d}/paint.png", "--device", "tpu"], 2, "tpu"),
     "no VGG weights": (["train", "--keyframe", "2={d}/paint.png", "--vgg", "{d}/none.pth"], 1, r"none\.pth"),
     "model with another name": (["train", "--keyframe", "2={d}/paint.png", "--out", "{t}/model.pt"], 2, "onnx"),
     "no footage at all": (["render", "--footage", "{d}/nothing.####.exr"], 1, r"nothing\.####\.exr"),
