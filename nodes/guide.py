@@ -9,6 +9,8 @@ one of level n joins two of level n - 1 and registers its two ends directly, whi
 `Register` joins the few spans (at most log2 of their number) between the key frame and a frame, and registers these
 two directly again. So errors add up over a handful of steps, not hundreds; the chain is the same whoever asks first;
 spans are artefacts that all frames share; those of a far frame can be computed on as many machines as there are.
+
+Nothing is followed over a cut: beyond it no point of the key frame is seen any more, and the points lie still.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +26,7 @@ from ..engine.digest import digest
 from ..engine.errors import ParameterError, ShapeError
 from ..engine.image import Image, unpremultiply
 from .arap import agreement, register
-from .motion import Vectors
+from .motion import Vectors, is_cut
 from .node import Cancel, Fetch, Node
 from .warp import compose, inside, warp
 
@@ -82,33 +84,41 @@ class _Registration(Node):
         return path if frame >= key else path[::-1]
 
     def _reads_of_walk(self, path: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        reads = self._reads_of_match(path[0], path[-1])
         if "vectors" in self.inputs:
-            return {_step(path): tuple(path[:-1])}
-        return self._reads_of_match(path[0], path[-1])
+            reads[_step(path)] = tuple(path[:-1])
+        return reads
 
     def _walk(self, path: Sequence[int], fetch: Fetch, cancel: Cancel) -> np.ndarray:
         """The deformation along a short stretch of the path, from its first frame to its last."""
+        first, last = fetch("footage", path[0]), fetch("footage", path[-1])
+        _require_one_shape(path[0], path[-1], first.pixels.shape[:2], last.pixels.shape[:2])
+        if is_cut(first, last):
+            return _lost(self._still(first))
         if "vectors" in self.inputs:
             return _follow((fetch(_step(path), frame) for frame in path[:-1]), cancel)
         return self._match(path[0], path[-1], None, fetch, cancel)
+
+    def _still(self, picture: Image) -> np.ndarray:
+        """The deformation from a frame to itself."""
+        layers = 2 if "matte" in self.inputs else 1
+        still = np.zeros((layers, *work_size(picture.height, picture.width), 3), np.float32)
+        still[..., 2] = 1
+        return still
 
     def _reads_of_match(self, start: int, end: int) -> dict[str, tuple[int, ...]]:
         return {name: (start, end) for name in ("footage", "matte") if name in self.inputs}
 
     def _match(self, start: int, end: int, known: np.ndarray | None, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         """The deformation between two frames by their pictures, starting from what is known of it, if anything."""
+        if known is not None and not known[..., 2].any():
+            return _lost(known)
         pictures = []
         for frame in (start, end):
             pictures.append(_work_picture(fetch("footage", frame)))
             cancel()
         source, target = pictures
-        if source.shape != target.shape or (known is not None and known.shape[1:3] != source.shape[:2]):
-            raise ShapeError(
-                f"the guide layer needs frames and vectors of one shape, but those of frames {start} and {end} differ; "
-                "scale or crop them",
-                expected=source.shape,
-                actual=target.shape if known is None else known.shape[1:],
-            )
+        _require_one_shape(start, end, source.shape[:2], target.shape[:2] if known is None else known.shape[1:3])
         if "vectors" in self.inputs and known is not None:
             flow = np.ascontiguousarray(known[0, ..., :2])
             return np.dstack([flow, agreement(source, target, flow)])[None]
@@ -163,7 +173,9 @@ class Span(_Registration):
     def key(self, frame: int) -> str:
         # All that the tree below depends on, flat: a walk through it would ask for each anchor's key at every level.
         path = self._stretch(frame)
-        read = {name: path[:: self.params.interval] for name in ("footage", "matte") if name in self.inputs}
+        read: dict[str, Sequence[int]] = {
+            name: path[:: self.params.interval] for name in ("footage", "matte") if name in self.inputs
+        }
         if "vectors" in self.inputs:
             read[_step(path)] = path[:-1]
         leaves = {name: [self.inputs[name].key(f) for f in frames] for name, frames in read.items()}
@@ -216,10 +228,7 @@ class Register(_Registration):
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         path = self._path(frame)
         if len(path) == 1:
-            picture = fetch("footage", frame)
-            still = np.zeros((2 if "matte" in self.inputs else 1, *work_size(picture.height, picture.width), 3), "f4")
-            still[..., 2] = 1
-            return still
+            return self._still(fetch("footage", frame))
         spans, rest = self._pieces(path)
         pieces = [fetch(name, last) for name, last in spans]
         if len(rest) > 1:
@@ -249,6 +258,21 @@ def _work_matte(matte: Image, shape: tuple[int, int]) -> np.ndarray:
     """The matte's coverage at the working size: float32 (h, w), 0..1."""
     pixels = np.ascontiguousarray(matte.coverage if matte.coverage is not None else matte.pixels[..., :1])
     return np.clip(cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA), 0, 1)
+
+
+def _require_one_shape(start: int, end: int, first: tuple[int, ...], second: tuple[int, ...]) -> None:
+    if first != second:
+        raise ShapeError(
+            f"the guide layer needs frames and vectors of one shape, but those of frames {start} and {end} differ; "
+            "scale or crop them",
+            expected=first,
+            actual=second,
+        )
+
+
+def _lost(deformation: np.ndarray) -> np.ndarray:
+    """One of the same shape for frames that have nothing in common: still, and nowhere seen."""
+    return np.zeros_like(deformation)
 
 
 def _join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
