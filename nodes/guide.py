@@ -28,6 +28,7 @@ from ..engine.image import Image, unpremultiply
 from .arap import agreement, register
 from .motion import Vectors, is_cut
 from .node import Cancel, Fetch, Node
+from .parallel import in_parallel
 from .warp import compose, inside, warp
 
 WORK_AREA = 512 * 288
@@ -126,8 +127,10 @@ class _Registration(Node):
         if "matte" in self.inputs:
             subject = [_work_matte(fetch("matte", frame), source.shape[:2]) for frame in (start, end)]
             mattes = [[1 - matte for matte in subject], subject]
-        layers = [
-            register(
+
+        def register_layer(index: int) -> tuple[np.ndarray, np.ndarray]:
+            source_matte, target_matte = mattes[index]
+            return register(
                 source,
                 target,
                 initial=None if known is None else np.ascontiguousarray(known[index, ..., :2]),
@@ -136,8 +139,9 @@ class _Registration(Node):
                 target_matte=target_matte,
                 cancel=cancel,
             )
-            for index, (source_matte, target_matte) in enumerate(mattes)
-        ]
+
+        # On threads of their own, because steps of it take longer than anybody who cancels should wait.
+        layers = in_parallel(register_layer, range(len(mattes)), cancel)
         return np.stack([np.dstack(layer) for layer in layers])
 
 
@@ -348,13 +352,15 @@ class Guide(Node):
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         picture = fetch("footage", frame)
-        layers = []
-        for index, deformation in enumerate(fetch("registration", frame)):
-            cancel()
-            points = _carried(deformation, self.params, index)
+        deformations = fetch("registration", frame)
+
+        def draw(layer: int) -> np.ndarray:
+            deformation = deformations[layer]
+            points = _carried(deformation, self.params, layer)
             mixture = _mixture(*points, deformation.shape[:2], self.params.sigma, cancel)
-            cancel()
-            layers.append(cv2.resize(mixture, (picture.width, picture.height), interpolation=cv2.INTER_CUBIC))
+            return cv2.resize(mixture, (picture.width, picture.height), interpolation=cv2.INTER_CUBIC)
+
+        layers = in_parallel(draw, range(len(deformations)), cancel)
         pixels = layers[0]
         if len(layers) == 2:
             matte = _work_matte(fetch("matte", frame), pixels.shape[:2])[..., None]

@@ -60,10 +60,9 @@ class Prefilter(Temporal):
 
 def _filter(image: Image, neighbours: list[Neighbour], params: PrefilterParams, cancel: Cancel) -> Image:
     straight = unpremultiply(image)
-    center = encoded(straight)
-    cancel()
+    (center,) = in_parallel(encoded, [straight], cancel)
     aligned = in_parallel(align, neighbours, cancel)
-    noise = measure_noise(center, aligned, params.noise)
+    (noise,) = in_parallel(lambda given: measure_noise(center, aligned, given), [params.noise], cancel)
     # Averaging n equal samples divides the noise by sqrt(n); so these are all the levels that may be left.
     ranges = _ladder(float(noise.min()) / np.sqrt(len(aligned) + 1), float(noise.max()))
     halo = params.spatial + 1

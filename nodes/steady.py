@@ -17,7 +17,7 @@ from ..engine.image import Image, unpremultiply, with_rgb
 from .motion import Vectors, consistent
 from .node import Cancel, Fetch, Node
 from .parallel import in_parallel
-from .temporal import BAND, Temporal, align, encoded, measure_noise, weight
+from .temporal import BAND, Aligned, Neighbour, Temporal, align, encoded, measure_noise, weight
 from .warp import warp
 
 
@@ -82,20 +82,12 @@ class Steady(Temporal):
                 expected=footage.pixels.shape[:2],
                 actual=image.pixels.shape[:2],
             )
-        neighbours = self.neighbours(frame, fetch, cancel)
-        pairs = []
-        for neighbour in neighbours:
-            cancel()
-            there = frame + neighbour.offset
-            seen = consistent(neighbour.flow, fetch(f"motion{-neighbour.offset:+d}", there)).astype(np.float32)
-            if "matte" in self.inputs:
-                seen *= warp(_coverage(fetch("matte", there)), neighbour.flow)
-            pairs.append((neighbour, replace(neighbour, image=fetch("image", there)), seen))
-        cancel()
         straight = unpremultiply(image)
-        center, painted = encoded(unpremultiply(footage)), encoded(straight)
-        views = in_parallel(lambda pair: (align(pair[0]), align(pair[1]), pair[2]), pairs, cancel)
-        noise = measure_noise(center, [seen for seen, _, _ in views])
+        center, painted = in_parallel(encoded, [unpremultiply(footage), straight], cancel)
+        views = in_parallel(
+            _view, [self._fetch(n, frame, fetch) for n in self.neighbours(frame, fetch, cancel)], cancel
+        )
+        (noise,) = in_parallel(lambda aligned: measure_noise(center, aligned), [[v.footage for v in views]], cancel)
         share = np.full(center.shape[:2], self.params.steadiness, np.float32)
         if "matte" in self.inputs:
             share *= _coverage(fetch("matte", frame))
@@ -105,9 +97,9 @@ class Steady(Temporal):
             rows = slice(max(0, top - 1), top + BAND + 1)  # the weights look at 3x3 pixels
             total = np.zeros_like(center[rows])
             weights = np.ones(center[rows].shape[:2], np.float32)
-            for view, painting, seen in views:
-                counts = weight(center[rows], view.rows(rows), noise[rows]) * seen[rows]
-                total += (painting.pixels[rows] - painted[rows]) * counts[..., None]
+            for view in views:
+                counts = weight(center[rows], view.footage.rows(rows), noise[rows]) * view.seen[rows]
+                total += (view.painted[rows] - painted[rows]) * counts[..., None]
                 weights += counts
             change = (total * (share[rows] / weights)[..., None])[top - rows.start :][:BAND]
             band = slice(top, top + len(change))
@@ -116,6 +108,46 @@ class Steady(Temporal):
 
         in_parallel(average_band, range(0, len(center), BAND), cancel)
         return with_rgb(image, rgb)
+
+    def _fetch(self, footage: Neighbour, frame: int, fetch: Fetch) -> "_Source":
+        there = frame + footage.offset
+        return _Source(
+            footage,
+            replace(footage, image=fetch("image", there)),
+            fetch(f"motion{-footage.offset:+d}", there),
+            fetch("matte", there) if "matte" in self.inputs else None,
+        )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A neighbouring frame: its footage and its painting, the flow field back from there, and its matte."""
+
+    footage: Neighbour
+    painted: Neighbour
+    back: np.ndarray
+    matte: Image | None
+
+
+@dataclass(frozen=True)
+class _View:
+    """A neighbouring frame as it looks from the center frame.
+
+    painted  float32 (H, W, 3), encoded
+    seen     float32 (H, W), 0..1: where it shows something painted that the center frame shows, too
+    """
+
+    footage: Aligned
+    painted: np.ndarray
+    seen: np.ndarray
+
+
+def _view(source: _Source) -> _View:
+    flow = source.footage.flow
+    seen = consistent(flow, source.back).astype(np.float32)
+    if source.matte is not None:
+        seen *= warp(_coverage(source.matte), flow)
+    return _View(align(source.footage), align(source.painted).pixels, seen)
 
 
 def _coverage(matte: Image) -> np.ndarray:
