@@ -68,7 +68,7 @@ def test_a_space_is_linear_whether_its_config_says_so_or_not(tmp_path: Path, mon
         "displays: {d: [!<View> {name: v, colorspace: Plain}]}\n"
         "colorspaces:\n"
         "  - !<ColorSpace> {name: Plain}\n"
-        "  - !<ColorSpace> {name: Wide, to_reference: !<MatrixTransform> {matrix: [2,0,0,0, 0,1,0,0, 0,0,1,0, 0,0,0,1]}}\n"
+        "  - !<ColorSpace> {name: Wide, to_reference: !<MatrixTransform> {matrix: [2,0,0,0,0,1,0,0,0,0,1,0,0,0,0,1]}}\n"
         "  - !<ColorSpace> {name: Curved, to_reference: !<ExponentTransform> {value: [2.2, 2.2, 2.2, 1]}}\n"
     )
     monkeypatch.setenv("OCIO", str(tmp_path / "config.ocio"))
