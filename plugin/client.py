@@ -3,7 +3,8 @@
 Standard library only, and nothing of the engine, so that it runs inside any host's Python.
 
     with Worker([python, "-m", "fewstroke.plugin.cli", "worker"]) as worker:
-        worker.ask("frame", frame=37, out="painted.####.exr", shot={"footage": "plate.####.exr"}, model="shot.onnx").wait()
+        shot = {"footage": "plate.####.exr"}
+        worker.ask("frame", frame=37, out="painted.####.exr", shot=shot, model="shot.onnx").wait()
 
 A host's main loop calls `request.news()` now and then instead of waiting. All methods may be called from any thread.
 """

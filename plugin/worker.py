@@ -140,7 +140,7 @@ class Worker:
         Either of a graph, the path of a JSON file, whose last node may be a Write in place of `out`; or of a shot: the
         fields of `Shot`, and what is wanted of it. "painted" is made with `model`, which decides prefilter and guide.
 
-        Gives the file's path, and whether it was made just now.
+        Gives the file's path, its colour space, and whether it was made just now.
         """
         if graph:
             node = load_graph(Path(graph))
@@ -157,7 +157,7 @@ class Worker:
         made = not node.is_done(frame)
         if made:
             self._evaluate(node, frame, stop.cancel)
-        return {"frame": frame, "path": str(node.path_of(frame)), "made": made}
+        return {"frame": frame, "path": str(node.path_of(frame)), "space": node.space(), "made": made}
 
     def train(
         self,
