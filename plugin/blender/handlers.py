@@ -9,7 +9,7 @@ from bpy.app.handlers import persistent
 
 from ..client import WorkerError
 from . import painting, session
-from .tree import NodeProblem, compositor, separate
+from .tree import NodeProblem, compositor, tidy
 
 TICK_SECONDS = 0.1
 LOOK_SECONDS = 0.5
@@ -35,7 +35,23 @@ def before_rendered_frame(scene: Any, *_: Any) -> None:
 
 
 @persistent
+def after_update(scene: Any, *_: Any) -> None:
+    """Something was changed, or a render is about to begin, also in background."""
+    if not bpy.app.is_job_running("RENDER"):
+        tidy(scene)
+
+
+@persistent
+def after_load(*_: Any) -> None:
+    for scene in bpy.data.scenes:
+        tidy(scene)
+
+
+@persistent
 def before_save(*_: Any) -> None:
+    # What is saved must render where this extension is missing.
+    for scene in bpy.data.scenes:
+        tidy(scene)
     for tree in _our_trees():
         try:
             painting.keep(tree)
@@ -56,7 +72,7 @@ def tick() -> float:
     changed = False
     for scene in {window.scene for window in bpy.context.window_manager.windows}:
         if compositor(scene) is not None:
-            separate(scene)
+            tidy(scene)
             changed |= session.update(scene)
     look = time.monotonic() - _looked > LOOK_SECONDS
     if look:
@@ -94,6 +110,8 @@ def _our_trees() -> list[Any]:
 
 _HANDLERS = (
     (bpy.app.handlers.render_pre, before_rendered_frame),
+    (bpy.app.handlers.depsgraph_update_post, after_update),
+    (bpy.app.handlers.load_post, after_load),
     (bpy.app.handlers.save_pre, before_save),
     (bpy.app.handlers.load_pre, before_load),
 )

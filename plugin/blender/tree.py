@@ -8,6 +8,7 @@ Requirements this design meets, all measured on Blender 4.5, 5.0 and 5.2:
   mixed by Blender itself. Changing it costs nothing.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -170,15 +171,23 @@ def walk(tree: Any, path: Path = ()) -> Iterator[tuple[Any, Path]]:
             yield from walk(node.node_tree, (*path, node))
 
 
-def separate(scene: Any) -> None:
-    """Gives every node of ours a tree of its own: what is copied with Shift+D shares its tree, and so its frames."""
+def tidy(scene: Any) -> None:
+    """Sets up our nodes in a scene's compositor as their links and settings want it.
+
+    Not while it renders: what a render shows is decided before its first frame.
+    """
     seen: set[Any] = set()
-    for node, _ in walk(compositor(scene)):
-        if node.node_tree in seen and node.node_tree.library is None:
+    for node, path in walk(compositor(scene)):
+        if node.node_tree.library is not None:
+            continue  # linked from another file: as it was set up there
+        if node.node_tree in seen:
+            # A node that was copied with Shift+D shares its tree, and so its frames; it gets one of its own.
             node.node_tree = node.node_tree.copy()
             result = node.node_tree.nodes["Result"]
             result.image = result.image.copy()
         seen.add(node.node_tree)
+        with contextlib.suppress(NodeProblem):  # which is told where a frame is wanted
+            _set_up(node.node_tree, sources(node, path))
 
 
 # ---- what a node is linked to
@@ -357,13 +366,12 @@ def is_shown(node: Any) -> bool:
 
 
 def job(node: Any, path: Path, scene_frame: int) -> Job | None:
-    """The frame that a node needs at a frame of the scene, its tree set up to show it; None where it needs none.
+    """The frame that a node needs at a frame of the scene; None where it needs none.
 
     Raises NodeProblem where the node cannot have one.
     """
     kind, tree = kind_of(node), node.node_tree
     found = sources(node, path)
-    _set_up(tree, found)
     number = file_number(found.plate, scene_frame)
     if number is None:
         return None
@@ -378,8 +386,6 @@ def job(node: Any, path: Path, scene_frame: int) -> Job | None:
 
 def _set_up(tree: Any, found: Sources) -> None:
     """Points the nodes inside at the right files. Nothing is written that is so already, since all this is undoable."""
-    if tree.library is not None:
-        return  # linked from another file: as it was set up there
     place = relative(files_of(tree).replace("####", "0001"))
     result = tree.nodes["Result"]
     _set(result.image, "filepath", place)
@@ -394,7 +400,7 @@ def _set_up(tree: Any, found: Sources) -> None:
         into = _by_identifier(mix.inputs, "A_Color")
         if out is not None and not (into.is_linked and into.links[0].from_socket == out):
             tree.links.new(out, into)
-        _set(mix, "mute", not tree.fewstroke.model)
+        _set(mix, "mute", not os.path.exists(model_path(tree)))
 
 
 def _show_like(inner: Any, plate: Any) -> None:
