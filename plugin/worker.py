@@ -180,7 +180,7 @@ class Worker:
         out        the model; written every few seconds, with the event "model", and at the end
         resume     go on from the checkpoint beside `out`, where there is one
 
-        Gives the model's path and the steps done.
+        Gives the model's path, the steps done, and the colour space that its frames will be in.
         """
         # torch takes two seconds to import, so what the user gave is looked at first.
         paintings = [Painting(**keyframe) for keyframe in keyframes]
@@ -215,7 +215,7 @@ class Worker:
             if stop.is_set():
                 break
         trainer.finish()
-        return {"model": out, "step": trainer.step}
+        return {"model": out, "step": trainer.step, "space": painted_shot.footage_node.working()}
 
     # ---- how it is answered
 

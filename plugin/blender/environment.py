@@ -42,6 +42,8 @@ def python() -> str:
 def variables() -> dict[str, str]:
     """What the worker must find among its environment variables."""
     found = {"PYTHONPATH": str(HERE.parent), "PYTHONHOME": "", "PYTHONUNBUFFERED": "1"}
+    # Blender and the frames want the same cores; threads that spin while they wait cost training most of its speed.
+    found["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "passive")
     # Colour spaces by the names that Blender uses, converted as Blender converts them. A studio's $OCIO holds for both.
     config = Path(bpy.utils.system_resource("DATAFILES", path="colormanagement")) / "config.ocio"
     if not os.environ.get("OCIO") and config.exists():

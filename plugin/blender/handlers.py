@@ -2,6 +2,7 @@
 
 import sys
 import time
+import traceback
 from typing import Any
 
 import bpy
@@ -66,9 +67,17 @@ def before_load(*_: Any) -> None:
 
 def tick() -> float:
     """For the window: asks for frames, shows them, follows trainings and paintings."""
+    try:
+        _tick()
+    except Exception:  # Blender would never call again
+        traceback.print_exc()
+    return TICK_SECONDS
+
+
+def _tick() -> None:
     global _looked
     if bpy.app.is_job_running("RENDER"):
-        return TICK_SECONDS  # the same images are being filled by another thread
+        return  # the same images are being filled by another thread
     changed = False
     for scene in {window.scene for window in bpy.context.window_manager.windows}:
         if compositor(scene) is not None:
@@ -89,7 +98,6 @@ def tick() -> float:
             changed |= session.listen(tree, training)
     if changed:
         redraw()
-    return TICK_SECONDS
 
 
 def redraw() -> None:

@@ -114,12 +114,7 @@ class FEWSTROKE_OT_open_footage(_Operator):
 
     def run(self, context: Any) -> None:
         scene = context.scene
-        try:
-            image = bpy.data.images.load(self.filepath)
-        except RuntimeError as error:
-            raise NodeProblem(f"'{self.filepath}' cannot be opened: {str(error).strip()}") from None
-        if 0 in image.size:
-            raise NodeProblem(f"'{self.filepath}' is no picture or movie that Blender can read")
+        image = _load(self.filepath, check_existing=False)  # to become a sequence
         tree = make_compositor(scene)
         plate = tree.nodes.new("CompositorNodeImage")
         plate.image, plate.label = image, "Footage"
@@ -142,6 +137,20 @@ class FEWSTROKE_OT_open_footage(_Operator):
         if space is not None and space.type == "NODE_EDITOR":
             space.node_tree = tree
             space.show_backdrop = True
+            bpy.ops.node.view_all("INVOKE_DEFAULT")
+
+
+def _load(path: str, check_existing: bool = True) -> Any:
+    """The image of a file, the one that is there already if wanted. Raises NodeProblem where it is none."""
+    if not os.path.isfile(path):
+        raise NodeProblem(f"'{path}' is no file; choose a movie, a picture, or any one picture of a sequence")
+    there = set(bpy.data.images)
+    image = bpy.data.images.load(path, check_existing=check_existing)
+    if 0 in image.size:
+        if image not in there:
+            bpy.data.images.remove(image)
+        raise NodeProblem(f"'{path}' is no picture or movie that Blender can read; choose another")
+    return image
 
 
 def _numbers(path: str) -> list[int]:
@@ -262,10 +271,7 @@ class FEWSTROKE_OT_add_keyframe(_Operator):
         number = self.frame
         if number == -1:
             number = file_number(sources(node, path).plate, context.scene.frame_current)
-        try:
-            image = bpy.data.images.load(self.filepath, check_existing=True)
-        except RuntimeError as error:
-            raise NodeProblem(f"'{self.filepath}' cannot be opened: {str(error).strip()}") from None
+        image = _load(self.filepath)
         settings = node.node_tree.fewstroke
         keyframe = next((key for key in settings.keyframes if key.frame == number), None) or settings.keyframes.add()
         keyframe.frame, keyframe.image = number, image
@@ -291,8 +297,7 @@ class FEWSTROKE_OT_train(_Operator):
     """Learn from the keyframes, going on from what has been learnt. Paint on meanwhile: it is picked up"""
 
     bl_idname = "fewstroke.train"
-    bl_label = "Train"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_label = "Train"  # no undo: Ctrl+Z after it is for the last stroke
 
     node: StringProperty()
     seconds: FloatProperty(description="How long; 0: as the node's Minutes say", min=0)

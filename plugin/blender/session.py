@@ -21,12 +21,9 @@ from .tree import (
     NodeProblem,
     Path,
     compositor,
-    folder,
     is_shown,
     job,
-    kind_of,
     model_path,
-    relative,
     sources,
     walk,
 )
@@ -101,7 +98,7 @@ def update(scene: Any) -> bool:
         state = state_of(node.node_tree)
         try:
             _ask(state, node, path, scene.frame_current)
-            arrived |= _collect(state)
+            arrived |= _collect(state, node.node_tree)
         except (NodeProblem, client.WorkerError) as problem:
             state.problem, state.making = str(problem), None
     return arrived or before != [(state.problem, state.making) for state in _nodes.values()]
@@ -110,10 +107,9 @@ def update(scene: Any) -> bool:
 def _ask(state: NodeState, node: Any, path: Path, scene_frame: int) -> None:
     wanted = job(node, path, scene_frame) if is_shown(node) else None
     if wanted is not None and "model" in wanted.fields and not os.path.exists(wanted.fields["model"]):
-        if is_training(node.node_tree):
-            wanted = None  # its first model is not written yet
-        else:
+        if node.node_tree.fewstroke.model:
             raise NodeProblem(f"the model {wanted.fields['model']} is not there; choose it again, or train")
+        wanted = None  # nothing has been learnt yet
     if wanted is None:
         state.problem, state.making, state.asked, state.request = "", None, (), None
         return
@@ -136,7 +132,7 @@ def _time_stamp(path: str | None) -> int:
     return 0
 
 
-def _collect(state: NodeState) -> bool:
+def _collect(state: NodeState, tree: Any) -> bool:
     """Shows a frame that has come. Raises WorkerError where it could not be made."""
     request, wanted = state.request, state.job
     if request is None or wanted is None or not request.ended:
@@ -149,14 +145,14 @@ def _collect(state: NodeState) -> bool:
     state.problem = ""
     stamp = _time_stamp(wanted.place)
     if done["made"] or state.shown.get(wanted.place, stamp) != stamp:
-        _show(wanted, done["space"])
+        _show(tree, done["space"])
     state.shown[wanted.place] = stamp
     return True
 
 
-def _show(wanted: Job, space: str) -> None:
+def _show(tree: Any, space: str) -> None:
     """Has Blender read a frame again that it has seen before, or seen missing."""
-    result = wanted.tree.nodes["Result"]
+    result = tree.nodes["Result"]
     _tag_space(result.image, space)
     result.image.reload()
     result.image.update_tag()
@@ -180,27 +176,24 @@ def _tag_space(image: Any, space: str) -> None:
 
 def render(scene: Any) -> None:
     """Has all frames ready that this frame of a render needs. Raises NodeProblem or WorkerError where one cannot be."""
-    waiting: list[tuple[NodeState, Job, client.Request]] = []
+    waiting: list[tuple[Any, Job, client.Request]] = []
     for node, path in walk(compositor(scene)):
         if not is_shown(node):
             continue
-        state = state_of(node.node_tree)
         try:
-            if kind_of(node) == "STYLIZE" and not node.node_tree.fewstroke.model:
-                raise NodeProblem("there is no model yet; train first, or mute the node")
             wanted = job(node, path, scene.frame_current)
             if wanted is not None:
-                waiting.append((state, wanted, worker().ask("frame", **wanted.fields)))
+                waiting.append((node.node_tree, wanted, worker().ask("frame", **wanted.fields)))
         except (NodeProblem, client.WorkerError) as problem:
-            state.problem = f"{node.node_tree.name}: {problem}"
+            state_of(node.node_tree).problem = str(problem)
             raise
-    for state, wanted, request in waiting:
+    for tree, wanted, request in waiting:
         try:
             done = request.wait()
-            _tag_space(wanted.tree.nodes["Result"].image, done["space"])
-            state.problem = ""
+            _tag_space(tree.nodes["Result"].image, done["space"])
+            state_of(tree).problem = ""
         except (client.WorkerError, NodeProblem) as problem:
-            state.problem = str(problem)
+            state_of(tree).problem = str(problem)
             # What lies there now is of another model or other footage: it must not pass for this frame.
             with contextlib.suppress(OSError):
                 os.unlink(wanted.place)
@@ -259,11 +252,10 @@ def train(node: Any, path: Path, *, seconds: float | None, steps: int | None, re
     if found.guide is not None and numbers and found.guide.fewstroke.guide.keyframe not in numbers:
         found.guide.fewstroke.guide.keyframe = min(numbers)  # points must be strewn over a painted frame
         found = sources(node, path)
-    out = model_path(tree) or os.path.join(folder(tree), "shot.onnx")
     fields = {
         "shot": found.shot,
         "keyframes": keyframes,
-        "out": out,
+        "out": model_path(tree),
         "resume": resume,
         "seconds": seconds,
         "steps": steps,
@@ -271,8 +263,6 @@ def train(node: Any, path: Path, *, seconds: float | None, steps: int | None, re
         "seed": settings.seed,
     }
     training = Training(worker().ask("train", **fields), fields, painting.signature(tree))
-    if not settings.model:
-        settings.model = relative(out)
     _trainings[tree.name_full] = training
     return training
 
@@ -298,10 +288,12 @@ def listen(tree: Any, training: Training) -> bool:
     if training.request.ended and training.line != "":
         training.line = ""
         try:
-            training.step = training.request.wait().get("step", training.step)
+            done = training.request.wait()
+            training.step = done["step"]
+            _tag_space(tree.nodes["Result"].image, done["space"])
         except client.RequestCancelled:
             pass
-        except client.WorkerError as problem:
+        except (client.WorkerError, NodeProblem) as problem:
             training.problem = str(problem)
         return True
     return bool(news)

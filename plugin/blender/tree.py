@@ -35,18 +35,12 @@ class NodeProblem(Exception):
 class Job:
     """A frame that a node needs.
 
-    tree    the node's tree
     fields  the worker's request, `frame`
     place   the file that it will be
     """
 
-    tree: Any
     fields: dict[str, Any]
     place: str
-
-    @property
-    def name(self) -> str:
-        return self.tree.name_full
 
 
 # ---- the compositor of a scene
@@ -137,6 +131,7 @@ def _new_group(kind: str) -> Any:
     result.name = result.label = "Result"
     result.image = bpy.data.images.new(f".{group.name}", 1, 1)
     result.image.source = "SEQUENCE"
+    result.image.colorspace_settings.name = "Linear Rec.709"  # until the worker says otherwise
     output = group.nodes.new("NodeGroupOutput")
     output.location = (600, 0)
     if kind != "STYLIZE":
@@ -341,9 +336,9 @@ def relative(path: str) -> str:
 
 
 def model_path(tree: Any) -> str:
-    """The model of a Stylize node, or "" where it has none yet."""
+    """The model of a Stylize node; where none was chosen, the one that it is trained into."""
     model = tree.fewstroke.model
-    return absolute(model, tree.library) if model else ""
+    return absolute(model, tree.library) if model else os.path.join(folder(tree), "shot.onnx")
 
 
 def files_of(tree: Any) -> str:
@@ -378,10 +373,8 @@ def job(node: Any, path: Path, scene_frame: int) -> Job | None:
     place = files_of(tree)
     fields = {"frame": number, "out": place, "want": _WANTS[kind], "shot": found.shot}
     if kind == "STYLIZE":
-        if not tree.fewstroke.model:
-            return None  # the footage passes through
         fields["model"] = model_path(tree)
-    return Job(tree, fields, place.replace("####", f"{number:04d}"))
+    return Job(fields, place.replace("####", f"{number:04d}"))
 
 
 def _set_up(tree: Any, found: Sources) -> None:
@@ -400,7 +393,10 @@ def _set_up(tree: Any, found: Sources) -> None:
         into = _by_identifier(mix.inputs, "A_Color")
         if out is not None and not (into.is_linked and into.links[0].from_socket == out):
             tree.links.new(out, into)
-        _set(mix, "mute", not os.path.exists(model_path(tree)))
+        model = model_path(tree)
+        _set(mix, "mute", not os.path.exists(model))  # the footage passes through
+        if not tree.fewstroke.model and os.path.exists(model):
+            tree.fewstroke.model = relative(model)  # so that it is found when the file is saved under another name
 
 
 def _show_like(inner: Any, plate: Any) -> None:

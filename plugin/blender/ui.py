@@ -31,10 +31,9 @@ class NODE_UL_fewstroke_keyframes(bpy.types.UIList):
     def draw_item(
         self, context: Any, layout: Any, data: Any, item: Any, icon: Any, active: Any, name: Any, index: Any
     ) -> None:
-        row = layout.row(align=True)
-        row.prop(item, "frame", text="", emboss=False)
-        row.prop(item, "image", text="")
-        row.prop(item, "mask", text="")
+        row = layout.split(factor=0.3)
+        row.label(text=str(item.frame))
+        row.label(text="no painting" if item.image is None else item.image.name, icon="IMAGE_DATA")
 
 
 class NODE_PT_fewstroke(bpy.types.Panel):
@@ -97,12 +96,18 @@ def _draw_stylize(layout: Any, node: Any) -> None:
     big = layout.column()
     big.scale_y = 1.4
     big.operator("fewstroke.paint_frame", icon="BRUSH_DATA").node = node.name
-    layout.label(text="Keyframe, painting, mask")
+    layout.label(text="Keyframes")
     row = layout.row()
     row.template_list("NODE_UL_fewstroke_keyframes", "", settings, "keyframes", settings, "active", rows=3)
     column = row.column(align=True)
     column.operator("fewstroke.add_keyframe", text="", icon="FILE_FOLDER").node = node.name
     column.operator("fewstroke.remove_keyframe", text="", icon="REMOVE").node = node.name
+    if settings.active < len(settings.keyframes):
+        keyframe = settings.keyframes[settings.active]
+        column = layout.column()
+        column.use_property_split = True
+        for name in ("frame", "image", "mask"):
+            column.prop(keyframe, name)
 
     training = session.training_of(tree)
     big = layout.column()

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-import bpy
+import bpy  # pyright: ignore[reportMissingImports]
 
 ADDON = "bl_ext.user_default.fewstroke"
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PyOpenColorIO
@@ -145,7 +146,8 @@ def test_colour_comes_in_and_goes_out_as_blender_has_it(
     plate = {"footage": tmp_path / f"plate.####.{suffix}", "footage_space": space}
     wanted = rendered(tmp_path, "3", strength=0.5, **plate)[3]
     if space == "ACEScg":  # the command keeps the footage's space, Blender composites in its own
-        config = PyOpenColorIO.Config.CreateFromBuiltinConfig("studio-config-v4.0.0_aces-v2.0_ocio-v2.5")
+        ocio: Any = PyOpenColorIO  # it has no type stubs
+        config = ocio.Config.CreateFromBuiltinConfig("studio-config-v4.0.0_aces-v2.0_ocio-v2.5")
         wanted = np.ascontiguousarray(wanted)
         config.getProcessor("ACEScg", "Linear Rec.709 (sRGB)").getDefaultCPUProcessor().applyRGB(wanted)
         np.testing.assert_allclose(pixels(tmp_path / "out.exr"), wanted, rtol=2 * HALF, atol=HALF)
