@@ -23,6 +23,7 @@ from .tree import (
     make_compositor,
     new_node,
     output_socket,
+    relative,
     sources,
     walk,
 )
@@ -150,6 +151,9 @@ def _load(path: str, check_existing: bool = True) -> Any:
         if image not in there:
             bpy.data.images.remove(image)
         raise NodeProblem(f"'{path}' is no picture or movie that Blender can read; choose another")
+    # As Blender's own file browser does it, so that a shot's folder can be moved or mounted elsewhere.
+    if bpy.data.filepath and bpy.context.preferences.filepaths.use_relative_paths:
+        image.filepath = relative(image.filepath)
     return image
 
 
@@ -225,7 +229,7 @@ def _begin(tree: Any, shot: dict[str, Any], number: int) -> Any:
     space = shot["footage_space"] if suffix == ".exr" else "sRGB"
     if not os.path.exists(place):
         worker.ask("frame", frame=number, shot=shot, want="footage", out=place).wait()
-    image = bpy.data.images.load(place, check_existing=True)
+    image = _load(place)
     if image.colorspace_settings.name != space:
         image.colorspace_settings.name = space
     return image

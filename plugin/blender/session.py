@@ -246,6 +246,7 @@ def train(node: Any, path: Path, *, seconds: float | None, steps: int | None, re
     """Starts to train a Stylize node. Raises NodeProblem or WorkerError where it cannot be."""
     tree = node.node_tree
     settings = tree.fewstroke
+    out = model_path(tree)
     found = sources(node, path)
     keyframes = painting.keyframes(tree)
     numbers = [keyframe["frame"] for keyframe in keyframes]
@@ -255,7 +256,7 @@ def train(node: Any, path: Path, *, seconds: float | None, steps: int | None, re
     fields = {
         "shot": found.shot,
         "keyframes": keyframes,
-        "out": model_path(tree),
+        "out": out,
         "resume": resume,
         "seconds": seconds,
         "steps": steps,
