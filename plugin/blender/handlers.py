@@ -1,5 +1,6 @@
 """When things happen: before each rendered frame, ten times a second in the window, when files are opened and saved."""
 
+import os
 import sys
 import time
 import traceback
@@ -24,7 +25,7 @@ def before_rendered_frame(scene: Any, *_: Any) -> None:
     """`render_pre` is the one handler that comes before every frame in every kind of render.
 
     Blender swallows exceptions here and would write the frame before once more. In background the process ends instead,
-    so that a farm sees the frame fail.
+    with exit code 1, so that a farm sees the frame fail.
     """
     try:
         session.render(scene)
@@ -32,7 +33,8 @@ def before_rendered_frame(scene: Any, *_: Any) -> None:
         print(f"Fewstroke: frame {scene.frame_current}: {problem}", file=sys.stderr, flush=True)
         if bpy.app.background:
             session.close()
-            raise SystemExit(1) from None
+            sys.stdout.flush()
+            os._exit(1)  # SystemExit would do, too, but 4.5 can hang while it cleans up
 
 
 @persistent
