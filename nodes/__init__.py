@@ -11,6 +11,7 @@ from .prefilter import Prefilter, PrefilterParams
 from .read import Read, ReadParams
 from .render import Evaluator, FrameDone, render_frames
 from .shot import Painting, Shot, as_trained, load_keyframes, stylized
+from .steady import Steady, SteadyParams
 from .stylize import Stylize, StylizeParams
 from .write import Write, WriteParams
 
@@ -26,6 +27,8 @@ __all__ = [
     "Read",
     "ReadParams",
     "Shot",
+    "Steady",
+    "SteadyParams",
     "Stylize",
     "StylizeParams",
     "Vectors",

@@ -143,7 +143,7 @@ def _rigid_guess(
     masks = [None if matte is None else (matte > 0.5).astype(np.uint8) for matte in (source_matte, target_matte)]
     height, width = source.shape
     still = np.zeros((height, width, 2), np.float32)
-    sift = cv2.SIFT.create(nfeatures=1000)
+    sift = cv2.SIFT.create(nfeatures=1000, enable_precise_upscale=True)
     (points, features), (target_points, target_features) = (
         sift.detectAndCompute(codes, mask)  # pyright: ignore[reportCallIssue, reportArgumentType]
         for codes, mask in zip((source, target), masks, strict=True)

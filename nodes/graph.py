@@ -21,6 +21,7 @@ from .motion import Vectors, VectorsParams
 from .node import Node
 from .prefilter import Prefilter, PrefilterParams
 from .read import Read, ReadParams
+from .steady import Steady, SteadyParams
 from .stylize import Stylize, StylizeParams
 from .write import Write, WriteParams
 
@@ -32,6 +33,7 @@ NODES: Mapping[str, tuple[Any, Any]] = {
     "Prefilter": (Prefilter, PrefilterParams),
     "Guide": (Guide, GuideParams),
     "Stylize": (Stylize, StylizeParams),
+    "Steady": (Steady, SteadyParams),
     "Write": (Write, WriteParams),
 }
 """What a file may name: node and parameters."""

@@ -9,6 +9,8 @@ one of level n joins two of level n - 1 and registers its two ends directly, whi
 `Register` joins the few spans (at most log2 of their number) between the key frame and a frame, and registers these
 two directly again. So errors add up over a handful of steps, not hundreds; the chain is the same whoever asks first;
 spans are artefacts that all frames share; those of a far frame can be computed on as many machines as there are.
+
+Nothing is followed over a cut: beyond it no point of the key frame is seen any more, and the points lie still.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,8 +26,9 @@ from ..engine.digest import digest
 from ..engine.errors import ParameterError, ShapeError
 from ..engine.image import Image, unpremultiply
 from .arap import agreement, register
-from .motion import Vectors
+from .motion import Vectors, is_cut
 from .node import Cancel, Fetch, Node
+from .parallel import in_parallel
 from .warp import compose, inside, warp
 
 WORK_AREA = 512 * 288
@@ -82,33 +85,41 @@ class _Registration(Node):
         return path if frame >= key else path[::-1]
 
     def _reads_of_walk(self, path: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        reads = self._reads_of_match(path[0], path[-1])
         if "vectors" in self.inputs:
-            return {_step(path): tuple(path[:-1])}
-        return self._reads_of_match(path[0], path[-1])
+            reads[_step(path)] = tuple(path[:-1])
+        return reads
 
     def _walk(self, path: Sequence[int], fetch: Fetch, cancel: Cancel) -> np.ndarray:
         """The deformation along a short stretch of the path, from its first frame to its last."""
+        first, last = fetch("footage", path[0]), fetch("footage", path[-1])
+        _require_one_shape(path[0], path[-1], first.pixels.shape[:2], last.pixels.shape[:2])
+        if is_cut(first, last):
+            return _lost(self._still(first))
         if "vectors" in self.inputs:
             return _follow((fetch(_step(path), frame) for frame in path[:-1]), cancel)
         return self._match(path[0], path[-1], None, fetch, cancel)
+
+    def _still(self, picture: Image) -> np.ndarray:
+        """The deformation from a frame to itself."""
+        layers = 2 if "matte" in self.inputs else 1
+        still = np.zeros((layers, *work_size(picture.height, picture.width), 3), np.float32)
+        still[..., 2] = 1
+        return still
 
     def _reads_of_match(self, start: int, end: int) -> dict[str, tuple[int, ...]]:
         return {name: (start, end) for name in ("footage", "matte") if name in self.inputs}
 
     def _match(self, start: int, end: int, known: np.ndarray | None, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         """The deformation between two frames by their pictures, starting from what is known of it, if anything."""
+        if known is not None and not known[..., 2].any():
+            return _lost(known)
         pictures = []
         for frame in (start, end):
             pictures.append(_work_picture(fetch("footage", frame)))
             cancel()
         source, target = pictures
-        if source.shape != target.shape or (known is not None and known.shape[1:3] != source.shape[:2]):
-            raise ShapeError(
-                f"the guide layer needs frames and vectors of one shape, but those of frames {start} and {end} differ; "
-                "scale or crop them",
-                expected=source.shape,
-                actual=target.shape if known is None else known.shape[1:],
-            )
+        _require_one_shape(start, end, source.shape[:2], target.shape[:2] if known is None else known.shape[1:3])
         if "vectors" in self.inputs and known is not None:
             flow = np.ascontiguousarray(known[0, ..., :2])
             return np.dstack([flow, agreement(source, target, flow)])[None]
@@ -116,8 +127,10 @@ class _Registration(Node):
         if "matte" in self.inputs:
             subject = [_work_matte(fetch("matte", frame), source.shape[:2]) for frame in (start, end)]
             mattes = [[1 - matte for matte in subject], subject]
-        layers = [
-            register(
+
+        def register_layer(index: int) -> tuple[np.ndarray, np.ndarray]:
+            source_matte, target_matte = mattes[index]
+            return register(
                 source,
                 target,
                 initial=None if known is None else np.ascontiguousarray(known[index, ..., :2]),
@@ -126,8 +139,9 @@ class _Registration(Node):
                 target_matte=target_matte,
                 cancel=cancel,
             )
-            for index, (source_matte, target_matte) in enumerate(mattes)
-        ]
+
+        # On threads of their own, because steps of it take longer than anybody who cancels should wait.
+        layers = in_parallel(register_layer, range(len(mattes)), cancel)
         return np.stack([np.dstack(layer) for layer in layers])
 
 
@@ -163,7 +177,9 @@ class Span(_Registration):
     def key(self, frame: int) -> str:
         # All that the tree below depends on, flat: a walk through it would ask for each anchor's key at every level.
         path = self._stretch(frame)
-        read = {name: path[:: self.params.interval] for name in ("footage", "matte") if name in self.inputs}
+        read: dict[str, Sequence[int]] = {
+            name: path[:: self.params.interval] for name in ("footage", "matte") if name in self.inputs
+        }
         if "vectors" in self.inputs:
             read[_step(path)] = path[:-1]
         leaves = {name: [self.inputs[name].key(f) for f in frames] for name, frames in read.items()}
@@ -216,10 +232,7 @@ class Register(_Registration):
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         path = self._path(frame)
         if len(path) == 1:
-            picture = fetch("footage", frame)
-            still = np.zeros((2 if "matte" in self.inputs else 1, *work_size(picture.height, picture.width), 3), "f4")
-            still[..., 2] = 1
-            return still
+            return self._still(fetch("footage", frame))
         spans, rest = self._pieces(path)
         pieces = [fetch(name, last) for name, last in spans]
         if len(rest) > 1:
@@ -249,6 +262,21 @@ def _work_matte(matte: Image, shape: tuple[int, int]) -> np.ndarray:
     """The matte's coverage at the working size: float32 (h, w), 0..1."""
     pixels = np.ascontiguousarray(matte.coverage if matte.coverage is not None else matte.pixels[..., :1])
     return np.clip(cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA), 0, 1)
+
+
+def _require_one_shape(start: int, end: int, first: tuple[int, ...], second: tuple[int, ...]) -> None:
+    if first != second:
+        raise ShapeError(
+            f"the guide layer needs frames and vectors of one shape, but those of frames {start} and {end} differ; "
+            "scale or crop them",
+            expected=first,
+            actual=second,
+        )
+
+
+def _lost(deformation: np.ndarray) -> np.ndarray:
+    """One of the same shape for frames that have nothing in common: still, and nowhere seen."""
+    return np.zeros_like(deformation)
 
 
 def _join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -324,13 +352,15 @@ class Guide(Node):
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         picture = fetch("footage", frame)
-        layers = []
-        for index, deformation in enumerate(fetch("registration", frame)):
-            cancel()
-            points = _carried(deformation, self.params, index)
+        deformations = fetch("registration", frame)
+
+        def draw(layer: int) -> np.ndarray:
+            deformation = deformations[layer]
+            points = _carried(deformation, self.params, layer)
             mixture = _mixture(*points, deformation.shape[:2], self.params.sigma, cancel)
-            cancel()
-            layers.append(cv2.resize(mixture, (picture.width, picture.height), interpolation=cv2.INTER_CUBIC))
+            return cv2.resize(mixture, (picture.width, picture.height), interpolation=cv2.INTER_CUBIC)
+
+        layers = in_parallel(draw, range(len(deformations)), cancel)
         pixels = layers[0]
         if len(layers) == 2:
             matte = _work_matte(fetch("matte", frame), pixels.shape[:2])[..., None]

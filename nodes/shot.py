@@ -15,10 +15,12 @@ from ..engine.model import ModelInfo
 from ..engine.sessions import Device
 from ..engine.stylizer import TILE
 from .guide import Guide, GuideParams
+from .motion import Vectors, VectorsParams
 from .node import Cancel, Node, never
 from .prefilter import Prefilter, PrefilterParams
 from .read import Read, ReadParams
 from .render import Evaluator
+from .steady import Steady, SteadyParams
 from .stylize import Stylize, StylizeParams
 
 
@@ -43,6 +45,8 @@ class Shot:
     footage        `plate.####.exr`, a movie or one picture
     footage_space  its colour space; empty: what the files say
     matte          region of interest per frame, as `footage`; None: the whole frame
+    vectors        EXR sequence with the renderer's motion-vector pass (see `Vectors`), which then takes the place of
+                   estimated motion; None: motion is estimated
     prefilter      how the network's view of the footage is cleaned of noise; None: not at all
     guide          the guide layer the network is shown beside it; None: none
     """
@@ -50,6 +54,7 @@ class Shot:
     footage: str
     footage_space: str = ""
     matte: str | None = None
+    vectors: str | None = None
     prefilter: PrefilterParams | None = None
     guide: GuideParams | None = None
 
@@ -62,21 +67,32 @@ class Shot:
         return None if self.matte is None else Read(ReadParams(self.matte, matte=True))
 
     @cached_property
+    def vectors_node(self) -> Vectors | None:
+        return None if self.vectors is None else Vectors(VectorsParams(self.vectors))
+
+    @cached_property
     def source_node(self) -> Node:
         """What the network looks at: the footage, prefiltered."""
-        return self.footage_node if self.prefilter is None else Prefilter(self.prefilter, footage=self.footage_node)
+        if self.prefilter is None:
+            return self.footage_node
+        return Prefilter(self.prefilter, footage=self.footage_node, vectors=self.vectors_node)
 
     @cached_property
     def guide_node(self) -> Guide | None:
-        """Subject and background get points of their own where there is a matte."""
+        """Subject and background get points of their own where there is a matte and no vectors."""
         if self.guide is None:
             return None
-        return Guide(self.guide, footage=self.footage_node, matte=self.matte_node)
+        return Guide(self.guide, footage=self.footage_node, matte=self.matte_node, vectors=self.vectors_node)
 
     @property
     def channels(self) -> tuple[str, ...]:
         """What the network is shown, channel by channel."""
         return ("R", "G", "B") + (("guide R", "guide G", "guide B") if self.guide else ())
+
+    @property
+    def _guide_follows(self) -> str | None:
+        """The sequence beside the footage that the guide layer's points are carried by, if any."""
+        return "vectors" if self.vectors is not None else "matte" if self.matte is not None else None
 
     def facts(self) -> dict[str, Any]:
         """What a model must record so that `as_trained` shows the network the same again; fields of `ModelInfo`."""
@@ -85,24 +101,32 @@ class Shot:
             "working_space": self.footage_node.working(),
             "footage_space": self.footage_node.space(),
             "prefilter": None if self.prefilter is None else asdict(self.prefilter),
-            "guide": None if self.guide is None else {**asdict(self.guide), "layers": self.matte is not None},
+            "guide": None if self.guide is None else {**asdict(self.guide), "follows": self._guide_follows},
         }
 
 
-def as_trained(info: ModelInfo, footage: str, *, footage_space: str = "", matte: str | None = None) -> Shot:
+_FOLLOWED = {"matte": "a matte", "vectors": "motion vectors"}
+
+
+def as_trained(
+    info: ModelInfo, footage: str, *, footage_space: str = "", matte: str | None = None, vectors: str | None = None
+) -> Shot:
     """The shot as the model saw it in training: same colour space, prefilter and guide.
 
-    Raises ModelError where the guide needs the matte that it was trained with.
+    Raises ModelError where the guide needs the matte or the vectors that it was trained with.
     """
     guide = dict(info.guide) if info.guide is not None else None
-    if guide is not None and guide.pop("layers") and matte is None:
+    follows = guide.pop("follows") if guide is not None else None
+    if follows is not None and {"matte": matte, "vectors": vectors}[follows] is None:
         raise ModelError(
-            f"the model '{info.name}' was trained with a matte, which its guide layer needs; give the shot's matte"
+            f"the model '{info.name}' was trained with {_FOLLOWED[follows]}, which its guide layer needs; "
+            f"give the shot's {follows}"
         )
     return Shot(
         footage,
         footage_space or info.footage_space,
         matte,
+        vectors,
         None if info.prefilter is None else PrefilterParams(**info.prefilter),
         None if guide is None else GuideParams(**guide),
     )
@@ -113,12 +137,13 @@ def stylized(
     model: str,
     *,
     strength: float = 1.0,
+    steadiness: float = 0.0,
     device: Device | str = Device.AUTO,
     threads: int = 0,
     tile: int = TILE,
-) -> Stylize:
-    """The graph that paints a shot with a trained model; see `Stylize`."""
-    return Stylize(
+) -> Steady:
+    """The graph that paints a shot with a trained model; see `Stylize` and `Steady`."""
+    painted = Stylize(
         StylizeParams(model, strength),
         footage=shot.footage_node,
         source=None if shot.prefilter is None else shot.source_node,
@@ -127,6 +152,13 @@ def stylized(
         device=device,
         threads=threads,
         tile=tile,
+    )
+    return Steady(
+        SteadyParams(steadiness),
+        image=painted,
+        footage=shot.footage_node,
+        matte=shot.matte_node,
+        vectors=shot.vectors_node,
     )
 
 

@@ -8,10 +8,10 @@ from fewstroke.engine.errors import CancelledError, FewstrokeError, ParameterErr
 
 from .cache import cache
 from .info import info
+from .inputs import filter_, guide
 from .interrupt import INTERRUPTED
 from .output import output
 from .render import render
-from .steady import filter_, guide
 from .train import train
 from .worker import worker
 

@@ -15,7 +15,7 @@ from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.shot import Painting, Shot, load_keyframes
 
 from .interrupt import INTERRUPTED, interruptible
-from .options import Footage, FootageSpace
+from .options import Footage, FootageSpace, Vectors
 from .output import duration, output
 
 
@@ -27,6 +27,7 @@ def train(
         list[str] | None, typer.Option(help="FRAME=MASK: white where the painting of that keyframe counts.")
     ] = None,
     matte: Annotated[str | None, typer.Option(help="Region of interest, a sequence: only inside is learnt.")] = None,
+    vectors: Vectors = None,
     preset: Annotated[Preset, typer.Option(help="fast, or paper: the published network, 49 times dearer.")] = "fast",
     time_: Annotated[
         str | None, typer.Option("--time", help="Train this long: 60s, 5m. Default: until it stops getting better.")
@@ -55,6 +56,7 @@ def train(
         footage,
         footage_space,
         matte,
+        vectors,
         prefilter=PrefilterParams() if prefilter else None,
         guide=GuideParams(keyframe=first, seed=seed) if guide else None,
     )

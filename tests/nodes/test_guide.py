@@ -168,6 +168,18 @@ def test_a_zoom_leaves_the_gaussians_round_and_as_large() -> None:
     assert sharpness(guide(node, 12)) == pytest.approx(sharpness(guide(node, 5)), rel=0.2)
 
 
+def test_nothing_is_followed_over_a_cut() -> None:
+    before, after = pan().pictures, {t: Image(texture(6)[:HEIGHT, t : t + WIDTH].copy()) for t in range(8, 13)}
+    shot = Footage({t: after.get(t, before[t]) for t in range(1, 13)})
+    for vectors in (None, known(-3, -1)):
+        node = Register(RegisterParams(5, 2), shot, vectors=vectors)
+        alone = Register(RegisterParams(5, 2), pan(range(1, 8)), vectors=vectors)
+        assert np.array_equal(fresh_evaluator()(node, 7), fresh_evaluator()(alone, 7))
+        assert not any(fresh_evaluator()(node, frame).any() for frame in (8, 12))
+    node = Guide(SMALL, footage=shot)
+    assert np.array_equal(guide(node, 8), guide(node, 12))
+
+
 @pytest.mark.parametrize("step", [1, -1])
 def test_vectors_are_followed_without_matching(step: int) -> None:
     """Pictures that say nothing: only vectors can tell how they move."""

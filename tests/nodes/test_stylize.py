@@ -129,7 +129,8 @@ def test_shuffled_parallel_and_in_processes_is_in_order_bit_for_bit(model: Path,
     guided.write_bytes(export_model(generator, facts(generator, 6)))
 
     def output(folder: str) -> Write:
-        return Write(WriteParams(str(tmp_path / folder / "out.####.exr")), image=stylized(shot, str(guided), threads=1))
+        painted = stylized(shot, str(guided), steadiness=0.5, threads=1)
+        return Write(WriteParams(str(tmp_path / folder / "out.####.exr")), image=painted)
 
     for _ in render_frames(output("ordered"), range(1, 7), evaluator=fresh_evaluator()):
         pass
@@ -157,7 +158,7 @@ def test_a_graph_comes_back_from_disk_the_same(model: Path, plate: str, tmp_path
     model.write_bytes(export_model(generator, facts(generator, 6)))
     write = Write(
         WriteParams(str(tmp_path / "a b" / "out.####.exr"), attributes=(("artist", "me"),)),
-        image=stylized(shot, str(model)),
+        image=stylized(shot, str(model), steadiness=0.5),
     )
     save_graph(write, tmp_path / "graph.json")
     loaded = load_graph(tmp_path / "graph.json")
@@ -245,11 +246,15 @@ def test_a_keyframe_that_does_not_fit_names_frame_and_file(save: Save) -> None:
 
 
 def test_a_model_says_how_its_shot_was_seen(plate: str) -> None:
-    shot = Shot(plate, "ACEScg", None, PrefilterParams(radius=3), GuideParams(keyframe=2, seed=5))
+    shot = Shot(plate, "ACEScg", prefilter=PrefilterParams(radius=3), guide=GuideParams(keyframe=2, seed=5))
     info = replace(facts(random_generator()), **shot.facts())
     assert as_trained(info, plate) == shot
-    with pytest.raises(ModelError, match="needs"):
-        as_trained(replace(info, guide={**(info.guide or {}), "layers": True}), plate)
+    for followed in ({"matte": "m.####.exr"}, {"vectors": "v.####.exr"}):
+        other = replace(shot, **followed)
+        info = replace(info, **other.facts())
+        assert as_trained(info, plate, footage_space="ACEScg", **followed) == other
+        with pytest.raises(ModelError, match=f"give the shot's {next(iter(followed))}"):
+            as_trained(info, plate)
 
 
 def test_identity_of_colour_outside_the_mask_through_files(

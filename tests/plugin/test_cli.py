@@ -240,6 +240,27 @@ def test_a_matte_limits_training_and_painting(shot: Path, tmp_path: Path, save: 
     assert unmatted.returncode == 1 and "matte" in unmatted.stderr
 
 
+def test_motion_vectors_take_the_place_of_estimated_motion(shot: Path, tmp_path: Path, save: Save, load: Load) -> None:
+    # Content moves by one pixel to the left from frame to frame.
+    values = np.tile(np.array([-1, 0, 1, 0], np.float32), (51, 70, 1))
+    for frame in range(1, 5):
+        save(f"motion.{frame:04d}.exr", values, "float", ["forward.u", "forward.v", "backward.u", "backward.v"])
+    pattern, model = tmp_path / "motion.####.exr", tmp_path / "shot.onnx"
+    assert fewstroke(*training(shot, out=model, vectors=pattern, steps=2)).returncode == 0
+    rendered = rendering(shot, model=model, frames="4,1", out=tmp_path / "o.####.exr")
+    assert fewstroke(*rendered, "--vectors", pattern, "--steadiness", 0.5).returncode == 0
+    without = fewstroke(*rendered)
+    assert without.returncode == 1 and "trained with motion vectors" in without.stderr
+    common = ["--footage", shot / "plate.####.exr", "--vectors", pattern, "--frames"]
+    assert fewstroke("filter", *common, "4", "--out", tmp_path / "f.####.exr").returncode == 0
+    assert fewstroke("guide", *common, "2,4", "--keyframe", 2, "--out", tmp_path / "g.####.exr").returncode == 0
+    key, later = (load(tmp_path / f"g.{frame:04d}.exr") for frame in (2, 4))
+    assert np.allclose(later[:, :-12], key[:, 2:-10], atol=0.02)
+    (tmp_path / "motion.0003.exr").unlink()
+    gap = fewstroke("guide", *common, "4", "--keyframe", 2, "--out", tmp_path / "h.####.exr")
+    assert gap.returncode == 1 and "3" in gap.stderr and "motion" in gap.stderr and "Traceback" not in gap.stderr
+
+
 def test_filter_and_guide_are_sequences_of_their_own(shot: Path, tmp_path: Path, load: Load) -> None:
     footage = ["--footage", shot / "plate.####.exr", "--frames", "2-3"]
     done = fewstroke("filter", *footage, "--out", tmp_path / "f.####.exr", "--radius", 1)

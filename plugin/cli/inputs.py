@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from fewstroke.nodes.guide import GuideParams
-from fewstroke.nodes.prefilter import Prefilter, PrefilterParams
+from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.shot import Shot
 
-from .options import Footage, FootageSpace, Frames, Jobs, Matte, Out
+from .options import Footage, FootageSpace, Frames, Jobs, Matte, Out, Vectors
 from .sequence import write_sequence
 
 
@@ -20,12 +20,14 @@ def filter_(
     radius: Annotated[int, typer.Option(help="Frames before and after that are averaged.")] = PrefilterParams.radius,
     noise: Annotated[float, typer.Option(help="Noise, in 1/255 of the encoded value. Default: measured.")] = 0.0,
     spatial: Annotated[int, typer.Option(help="Radius of the filter in space, pixels.")] = PrefilterParams.spatial,
+    vectors: Vectors = None,
     footage_space: FootageSpace = "",
     jobs: Jobs = None,
 ) -> None:
     """Take the noise out of a shot along its motion (the temporal prefilter)."""
-    plate = Shot(footage, footage_space).footage_node
-    node = Prefilter(PrefilterParams(strength, radius, noise, spatial), footage=plate)
+    prefilter = PrefilterParams(strength, radius, noise, spatial)
+    shot = Shot(footage, footage_space, vectors=vectors, prefilter=prefilter)
+    node, plate = shot.source_node, shot.footage_node
     write_sequence(lambda threads: node, plate, out, frames=frames, jobs=jobs, working=plate.working())
 
 
@@ -38,11 +40,12 @@ def guide(
     sigma: Annotated[float, typer.Option(help="Size of the Gaussians, pixels at height 288.")] = GuideParams.sigma,
     seed: Annotated[int, typer.Option(min=0, help="Of places and colours.")] = 0,
     matte: Matte = None,
+    vectors: Vectors = None,
     footage_space: FootageSpace = "",
     jobs: Jobs = None,
 ) -> None:
     """Draw the guide layer: coloured points that stick to what moves."""
-    shot = Shot(footage, footage_space, matte, guide=GuideParams(keyframe, spacing, sigma, seed))
+    shot = Shot(footage, footage_space, matte, vectors, guide=GuideParams(keyframe, spacing, sigma, seed))
     node = shot.guide_node
     assert node is not None
     plate = shot.footage_node

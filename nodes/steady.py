@@ -1,0 +1,155 @@
+"""Steady: takes out of a painted shot what flickers still, after the network.
+
+Prefilter and guide layer act before the network and leave it to paint every frame by itself, so some of its brush still
+changes from frame to frame. Here a painted frame is averaged with the painted frames round it, brought to where things
+are in it along the motion of the footage, wherever the footage shows the same there. Any frame can still be made alone,
+on any machine; it then costs the painting of its neighbours, too.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from ..engine.color import decode
+from ..engine.errors import ParameterError, ShapeError
+from ..engine.image import Image, unpremultiply, with_rgb
+from .motion import Vectors, consistent
+from .node import Cancel, Fetch, Node
+from .parallel import in_parallel
+from .temporal import BAND, Aligned, Neighbour, Temporal, align, encoded, measure_noise, weight
+from .warp import warp
+
+
+@dataclass(frozen=True)
+class SteadyParams:
+    """steadiness  0 leaves the painting alone, 1 averages it as far as the motion can be trusted
+    radius      frames before and after that are averaged, 0 or more
+    """
+
+    steadiness: float = 0.0
+    radius: int = 2
+
+
+class Steady(Temporal):
+    """A painted shot with less flicker. Scene-linear in and out; alpha passes through untouched.
+
+    image    the painted shot
+    footage  what it was painted from
+    matte    where it was painted: outside, the image passes through and is averaged in nowhere
+    vectors  the renderer's motion, used in place of estimated flow
+    """
+
+    INPUTS: ClassVar[tuple[str, ...]] = ("image", "footage")
+    OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
+    params: SteadyParams
+
+    def __init__(
+        self,
+        params: SteadyParams,
+        image: Node,
+        footage: Node,
+        matte: Node | None = None,
+        vectors: Vectors | None = None,
+    ):
+        if not 0 <= params.steadiness <= 1:
+            raise ParameterError(f"the steadiness is {params.steadiness:g}: use 0 (off) to 1 (full)")
+        if params.radius < 0:
+            raise ParameterError(f"the steadiness' radius is {params.radius}: use 0 frames or more")
+        super().__init__(params, footage, vectors, image=image, matte=matte)
+
+    def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
+        needed = super().frames_needed(frame)
+        for name in ("image", "matte"):
+            if name in self.inputs:
+                needed[name] = needed["footage"]
+        # The flow back, too, which tells what is hidden from one of the two frames.
+        for offset in self.offsets(frame):
+            back = f"motion{-offset:+d}"
+            needed[back] = (*needed.get(back, ()), frame + offset)
+        return needed
+
+    def identity(self, frame: int) -> tuple[str, int] | None:
+        return ("image", frame) if self.params.steadiness == 0 else None
+
+    def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
+        image: Image = fetch("image", frame)
+        footage: Image = fetch("footage", frame)
+        if image.pixels.shape[:2] != footage.pixels.shape[:2]:
+            raise ShapeError(
+                f"frame {frame}: the painted picture is {image.width}x{image.height} pixels and its footage "
+                f"{footage.width}x{footage.height}; give them in one size",
+                expected=footage.pixels.shape[:2],
+                actual=image.pixels.shape[:2],
+            )
+        straight = unpremultiply(image)
+        center, painted = in_parallel(encoded, [unpremultiply(footage), straight], cancel)
+        views = in_parallel(
+            _view, [self._fetch(n, frame, fetch) for n in self.neighbours(frame, fetch, cancel)], cancel
+        )
+        (noise,) = in_parallel(lambda aligned: measure_noise(center, aligned), [[v.footage for v in views]], cancel)
+        share = np.full(center.shape[:2], self.params.steadiness, np.float32)
+        if "matte" in self.inputs:
+            share *= _coverage(fetch("matte", frame))
+        rgb = np.empty_like(center)
+
+        def average_band(top: int) -> None:
+            rows = slice(max(0, top - 1), top + BAND + 1)  # the weights look at 3x3 pixels
+            total = np.zeros_like(center[rows])
+            weights = np.ones(center[rows].shape[:2], np.float32)
+            for view in views:
+                counts = weight(center[rows], view.footage.rows(rows), noise[rows]) * view.seen[rows]
+                total += (view.painted[rows] - painted[rows]) * counts[..., None]
+                weights += counts
+            change = (total * (share[rows] / weights)[..., None])[top - rows.start :][:BAND]
+            band = slice(top, top + len(change))
+            # What does not change passes through to the last bit.
+            rgb[band] = np.where(change == 0, straight[band], decode(painted[band] + change))
+
+        in_parallel(average_band, range(0, len(center), BAND), cancel)
+        return with_rgb(image, rgb)
+
+    def _fetch(self, footage: Neighbour, frame: int, fetch: Fetch) -> "_Source":
+        there = frame + footage.offset
+        return _Source(
+            footage,
+            replace(footage, image=fetch("image", there)),
+            fetch(f"motion{-footage.offset:+d}", there),
+            fetch("matte", there) if "matte" in self.inputs else None,
+        )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A neighbouring frame: its footage and its painting, the flow field back from there, and its matte."""
+
+    footage: Neighbour
+    painted: Neighbour
+    back: np.ndarray
+    matte: Image | None
+
+
+@dataclass(frozen=True)
+class _View:
+    """A neighbouring frame as it looks from the center frame.
+
+    painted  float32 (H, W, 3), encoded
+    seen     float32 (H, W), 0..1: where it shows something painted that the center frame shows, too
+    """
+
+    footage: Aligned
+    painted: np.ndarray
+    seen: np.ndarray
+
+
+def _view(source: _Source) -> _View:
+    flow = source.footage.flow
+    seen = consistent(flow, source.back).astype(np.float32)
+    if source.matte is not None:
+        seen *= warp(_coverage(source.matte), flow)
+    return _View(align(source.footage), align(source.painted).pixels, seen)
+
+
+def _coverage(matte: Image) -> np.ndarray:
+    """float32 (H, W), 0..1."""
+    return np.clip(matte.pixels[:, :, 0], 0, 1)
