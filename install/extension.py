@@ -67,7 +67,9 @@ def builder() -> Path:
         )
     )
     if not found:
-        sys.exit("extension: there is no Blender in .venv-blender; run `bash install/extension.sh`, which makes it")
+        sys.exit(
+            "extension: there is no Blender in .venv-blender; run `python install/blender.py 5.0.1`, which makes it"
+        )
     return found[-1]
 
 

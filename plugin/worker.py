@@ -132,6 +132,7 @@ class Worker:
         want: str = "painted",
         model: str = "",
         strength: float = 1.0,
+        steadiness: float = 0.0,
         device: str = Device.AUTO,
         compression: str = "zip",
     ) -> dict[str, Any]:
@@ -146,7 +147,7 @@ class Worker:
             node = load_graph(Path(graph))
             working = ""
         elif shot is not None:
-            node, working = _wanted(want, shot, model, strength, device)
+            node, working = _wanted(want, shot, model, strength, steadiness, device)
             if os.path.abspath(out) == os.path.abspath(shot["footage"]):
                 raise ParameterError(f"the frames would be written over the footage, {out}; choose another name")
         else:
@@ -298,7 +299,9 @@ def _shot(fields: Mapping[str, Any]) -> Shot:
         raise ParameterError(f"this is no shot: {str(error).partition(') ')[2] or error}") from None
 
 
-def _wanted(want: str, fields: Mapping[str, Any], model: str, strength: float, device: str) -> tuple[Node, str]:
+def _wanted(
+    want: str, fields: Mapping[str, Any], model: str, strength: float, steadiness: float, device: str
+) -> tuple[Node, str]:
     """The node that makes what is wanted of a shot, and the scene-linear space of its result."""
     if want not in WANTS:
         raise ParameterError(f"there is no '{want}' of a shot; there is {', '.join(WANTS)}")
@@ -307,7 +310,7 @@ def _wanted(want: str, fields: Mapping[str, Any], model: str, strength: float, d
         # The model knows its prefilter and guide; whatever else says where the shot lies is passed on.
         _shot(fields)  # complains of what no shot has
         shot = as_trained(info, **{key: value for key, value in fields.items() if key not in ("prefilter", "guide")})
-        return stylized(shot, model, strength=strength, device=device), info.working_space
+        return stylized(shot, model, strength=strength, steadiness=steadiness, device=device), info.working_space
     shot = _shot(fields)
     node = {"footage": shot.footage_node, "filtered": shot.source_node, "guide": shot.guide_node}[want]
     if node is None:

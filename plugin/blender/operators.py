@@ -12,7 +12,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from ..client import WorkerError
-from . import environment, painting, session
+from . import environment, painting, passes, session
 from .tree import (
     KINDS,
     NodeProblem,
@@ -114,31 +114,35 @@ class FEWSTROKE_OT_open_footage(_Operator):
         return {"RUNNING_MODAL"}
 
     def run(self, context: Any) -> None:
-        scene = context.scene
-        image = _load(self.filepath, check_existing=False)  # to become a sequence
-        tree = make_compositor(scene)
-        plate = tree.nodes.new("CompositorNodeImage")
-        plate.image, plate.label = image, "Footage"
-        numbers = _numbers(self.filepath)
-        if len(numbers) > 1:
-            image.source = "SEQUENCE"
-            first, last = min(numbers), max(numbers)
-        else:
-            first, last = 1, max(1, image.frame_duration)
-        # So that frame numbers of the scene are those of the footage.
-        plate.frame_start, plate.frame_offset, plate.frame_duration = first, first - 1, last - first + 1
-        plate.use_auto_refresh = True
-        scene.frame_start, scene.frame_end = first, last
-        scene.frame_set(min(max(scene.frame_current, first), last))
-        scene.render.resolution_x, scene.render.resolution_y = image.size
-        scene.render.resolution_percentage = 100
-        scene.view_settings.view_transform = "Standard"  # footage is looked at as it is, not as a render
-        build(tree, plate)
-        space = context.space_data
-        if space is not None and space.type == "NODE_EDITOR":
-            space.node_tree = tree
-            space.show_backdrop = True
-            bpy.ops.node.view_all("INVOKE_DEFAULT")
+        _open(context, context.scene, self.filepath)
+        context.scene.view_settings.view_transform = "Standard"  # footage is looked at as it is, not as a render
+
+
+def _open(context: Any, scene: Any, path: str, layer: str = "") -> None:
+    """Sets a scene up to paint footage; or passes, with the matte that was rendered with them.
+
+    layer  the view layer with the Vector pass, where that is not the first: with a compositor, its result comes first
+    """
+    image = _load(path, check_existing=False)  # to become a sequence
+    tree = make_compositor(scene)
+    plate, first, last = _image_node(tree, image, path)
+    plate.label = "Footage"
+    matte = passes.matte_beside(path)
+    matte_node = _image_node(tree, _load(matte, check_existing=False), matte)[0] if matte else None
+    vectors = plate
+    if layer and "Vector" not in plate.outputs:
+        vectors = _image_node(tree, image, path)[0]
+        vectors.layer, vectors.label = layer, "Motion"
+    scene.frame_start, scene.frame_end = first, last
+    scene.frame_set(min(max(scene.frame_current, first), last))
+    scene.render.resolution_x, scene.render.resolution_y = image.size
+    scene.render.resolution_percentage = 100
+    build(tree, plate, vectors, matte_node)
+    space = context.space_data
+    if space is not None and space.type == "NODE_EDITOR":
+        space.node_tree = tree
+        space.show_backdrop = True
+        bpy.ops.node.view_all("INVOKE_DEFAULT")
 
 
 def _load(path: str, check_existing: bool = True) -> Any:
@@ -147,7 +151,7 @@ def _load(path: str, check_existing: bool = True) -> Any:
         raise NodeProblem(f"'{path}' is no file; choose a movie, a picture, or any one picture of a sequence")
     there = set(bpy.data.images)
     image = bpy.data.images.load(path, check_existing=check_existing)
-    if 0 in image.size:
+    if 0 in image.size and image.type != "MULTILAYER":  # of which single files have no size
         if image not in there:
             bpy.data.images.remove(image)
         raise NodeProblem(f"'{path}' is no picture or movie that Blender can read; choose another")
@@ -169,8 +173,27 @@ def _numbers(path: str) -> list[int]:
     return [int(found[1]) for found in map(alike.fullmatch, os.listdir(folder)) if found]
 
 
-def build(tree: Any, plate: Any, out: str = "Image") -> Any:
-    """Prefilter, Guide Layer and Stylize behind an Image node, linked to the result and a Viewer; the Stylize node."""
+def _image_node(tree: Any, image: Any, path: str) -> tuple[Any, int, int]:
+    """An Image node that shows each file at the frame of its number; and the first and the last of them."""
+    node = tree.nodes.new("CompositorNodeImage")
+    numbers = _numbers(path)
+    if len(numbers) > 1:
+        image.source = "SEQUENCE"
+        first, last = min(numbers), max(numbers)
+    else:
+        first, last = 1, max(1, image.frame_duration)
+    node.image = image
+    node.frame_start, node.frame_offset, node.frame_duration = first, first - 1, last - first + 1
+    node.use_auto_refresh = True
+    return node, first, last
+
+
+def build(tree: Any, plate: Any, vectors: Any, matte: Any = None) -> None:
+    """Prefilter, Guide Layer and Stylize behind an Image node, linked to the result and a Viewer.
+
+    vectors  the Image node whose Vector pass is used, if it has one
+    matte    the Image node of a matte, or None
+    """
     prefilter, guide, stylize = (new_node(tree, kind) for kind in KINDS)
     viewer = tree.nodes.new("CompositorNodeViewer")
     end = output_socket(tree)
@@ -178,7 +201,16 @@ def build(tree: Any, plate: Any, out: str = "Image") -> Any:
     for node, x, y in ((prefilter, 320, 60), (guide, 320, -140), (stylize, 620, 0), (viewer, 920, -140)):
         node.location = left + x, top + y
     end.node.location = left + 920, top + 40
-    footage = plate.outputs[out]
+    footage = plate.outputs.get("Combined") or plate.outputs["Image"]
+    if vectors != plate:
+        vectors.location = left, top - 800
+    if "Vector" in vectors.outputs:
+        for node in (prefilter, guide):
+            tree.links.new(vectors.outputs["Vector"], node.inputs["Vector"])
+    if matte is not None:
+        matte.location = left, top - 400
+        for node in (guide, stylize):
+            tree.links.new(matte.outputs["Image"], node.inputs["Matte"])
     tree.links.new(footage, prefilter.inputs["Footage"])
     tree.links.new(footage, guide.inputs["Footage"])
     tree.links.new(prefilter.outputs["Image"], stylize.inputs["Footage"])
@@ -188,7 +220,44 @@ def build(tree: Any, plate: Any, out: str = "Image") -> Any:
     for node in tree.nodes:
         node.select = node == stylize
     tree.nodes.active = stylize
-    return stylize
+
+
+class FEWSTROKE_OT_render_passes(_Operator):
+    """Render this scene to files that can be painted: EXR with motion vectors, and a matte of objects"""
+
+    bl_idname = "fewstroke.render_passes"
+    bl_label = "Render Passes"
+
+    objects: StringProperty(
+        name="Matte of", description="Objects to paint, names separated by commas; empty: paint the whole picture"
+    )
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        if not self.objects:
+            self.objects = ", ".join(each.name for each in context.selected_objects if each.type != "CAMERA")
+        return context.window_manager.invoke_props_dialog(self)
+
+    def run(self, context: Any) -> None:
+        passes.prepare(context.scene, context.view_layer, self.objects)
+        mode = "EXEC_DEFAULT" if bpy.app.background else "INVOKE_DEFAULT"
+        bpy.ops.render.render(mode, animation=True, scene=context.scene.name)
+
+
+class FEWSTROKE_OT_open_passes(_Operator):
+    """Build the nodes to paint what Render Passes has rendered, in a scene of their own"""
+
+    bl_idname = "fewstroke.open_passes"
+    bl_label = "Paint Rendered Passes"
+
+    def run(self, context: Any) -> None:
+        rendered = context.scene
+        first = passes.first_frame(rendered)
+        if not os.path.exists(first):
+            raise NodeProblem(f"'{first}' is not there; press Render Passes first")
+        painted = passes.painting_scene(rendered)
+        _open(context, painted, first, context.view_layer.name)
+        painted.view_settings.view_transform = rendered.view_settings.view_transform
+        context.window.scene = painted
 
 
 class FEWSTROKE_OT_paint_frame(_Operator):
@@ -356,6 +425,8 @@ class FEWSTROKE_OT_make_environment(_Operator):
 CLASSES = (
     FEWSTROKE_OT_add_node,
     FEWSTROKE_OT_open_footage,
+    FEWSTROKE_OT_render_passes,
+    FEWSTROKE_OT_open_passes,
     FEWSTROKE_OT_paint_frame,
     FEWSTROKE_OT_add_keyframe,
     FEWSTROKE_OT_remove_keyframe,

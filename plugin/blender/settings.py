@@ -83,6 +83,14 @@ class FewstrokeSettings(bpy.types.PropertyGroup):
         subtype="FILE_PATH",
         options={"PATH_SUPPORTS_BLEND_RELATIVE"},
     )
+    steadiness: FloatProperty(
+        name="Steadiness",
+        description="How far painted neighbours are averaged in, against flicker; frames take longer then",
+        min=0,
+        max=1,
+        default=0,
+        options=set(),
+    )
     minutes: FloatProperty(
         name="Minutes",
         description="How long to train, in minutes; 0 until the painting gets no better",

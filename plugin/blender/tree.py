@@ -118,10 +118,11 @@ def _new_group(kind: str) -> Any:
     if kind == "STYLIZE":
         socket("Matte", "OUTPUT", number, "The matte, for what comes after")
         socket("Guide", "INPUT", color, "A Guide Layer node, for strokes that stick to surfaces")
+    if kind in ("PREFILTER", "GUIDE"):
+        socket("Vector", "INPUT", "NodeSocketVector", "A rendered sequence's Vector pass, in place of estimated motion")
     if kind in ("STYLIZE", "GUIDE"):
-        socket(
-            "Matte", "INPUT", number, "An Image node with a matte sequence: only inside is painted"
-        ).default_value = 1
+        matte = socket("Matte", "INPUT", number, "An Image node with a matte sequence: only inside is painted")
+        matte.default_value = 1.0
     if kind == "STYLIZE":
         strength = socket("Strength", "INPUT", number, "How much of the painting is mixed into the footage")
         strength.default_value, strength.min_value, strength.max_value = 1.0, 0.0, 1.0
@@ -251,16 +252,19 @@ def sources(node: Any, path: Path) -> Sources:
     kind, settings = kind_of(node), node.node_tree.fewstroke
     found = origin(node, "Footage", path)
     prefilter = guide = None
+    vectors = _files(node, "Vector", path)
     if kind == "PREFILTER":
         prefilter = settings.prefilter
     elif found is not None and kind_of(found[0]) == "PREFILTER":
         prefilter = found[0].node_tree.fewstroke.prefilter
+        vectors = _files(found[0], "Vector", found[2])
         found = origin(found[0], "Footage", found[2])
     plate, socket = _image_node(found, node, "Footage", "" if kind == "PREFILTER" else " or a Prefilter node")
     shot: dict[str, Any] = {
         "footage": footage_path(plate.image),
         "footage_space": plate.image.colorspace_settings.name,
-        "matte": _matte(node, path),
+        "matte": _files(node, "Matte", path),
+        "vectors": vectors,
         "prefilter": None if prefilter is None else prefilter.as_json(),
         "guide": settings.guide.as_json() if kind == "GUIDE" else None,
     }
@@ -270,17 +274,22 @@ def sources(node: Any, path: Path) -> Sources:
         if kind_of(guide_node) != "GUIDE":
             raise NodeProblem(f"Guide comes from '{guide_node.label or guide_node.name}'; link a Guide Layer node")
         seen = sources(guide_node, guide_path)
-        for what in ("footage", "matte"):
+        if prefilter is None:
+            shot["vectors"] = seen.shot["vectors"]
+        for what in ("footage", "matte", "vectors"):
             if seen.shot[what] != shot[what]:
-                raise NodeProblem(f"the Guide Layer has another {what} than this node; link both to the same")
+                raise NodeProblem(
+                    f"the Guide Layer has another {what} than the rest of the shot; link both to the same"
+                )
         guide = guide_node.node_tree
         shot["guide"] = seen.shot["guide"]
     return Sources(plate, socket, shot, guide)
 
 
-def _matte(node: Any, path: Path) -> str | None:
-    found = origin(node, "Matte", path)
-    return None if found is None else footage_path(_image_node(found, node, "Matte")[0].image)
+def _files(node: Any, name: str, path: Path) -> str | None:
+    """The files that an optional input comes from, or None."""
+    found = origin(node, name, path)
+    return None if found is None else footage_path(_image_node(found, node, name)[0].image)
 
 
 def footage_path(image: Any) -> str:
@@ -374,6 +383,7 @@ def job(node: Any, path: Path, scene_frame: int) -> Job | None:
     fields = {"frame": number, "out": place, "want": _WANTS[kind], "shot": found.shot}
     if kind == "STYLIZE":
         fields["model"] = model_path(tree)
+        fields["steadiness"] = round(tree.fewstroke.steadiness, 6)
     return Job(fields, place.replace("####", f"{number:04d}"))
 
 

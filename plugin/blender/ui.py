@@ -56,6 +56,11 @@ class NODE_PT_fewstroke(bpy.types.Panel):
         if node is None:
             _say(layout, "Open a shot, or add nodes with Add > Fewstroke.")
             layout.operator("fewstroke.open_footage", icon="FILE_FOLDER")
+            _say(layout, "Or paint what this scene renders:")
+            column = layout.column(align=True)
+            column.operator_context = "INVOKE_DEFAULT"
+            column.operator("fewstroke.render_passes", icon="RENDER_ANIMATION")
+            column.operator("fewstroke.open_passes", icon="NODETREE")
             return
         layout.label(text=node.label or node.name, icon="NODE")
         _draw_state(layout, node.node_tree)
@@ -121,6 +126,7 @@ def _draw_stylize(layout: Any, node: Any) -> None:
     split = layout.column()
     split.use_property_split = True
     split.prop(node.inputs["Strength"], "default_value", text="Strength", slider=True)
+    split.prop(settings, "steadiness", slider=True)
     split.prop(settings, "minutes")
     split.prop(settings, "preset")
     split.prop(settings, "seed")
