@@ -142,7 +142,20 @@ def _open(context: Any, scene: Any, path: str, layer: str = "") -> None:
     if space is not None and space.type == "NODE_EDITOR":
         space.node_tree = tree
         space.show_backdrop = True
-        bpy.ops.node.view_all("INVOKE_DEFAULT")
+        _show(context.window, context.area)
+
+
+def _show(window: Any, area: Any) -> None:
+    """Brings all nodes and our panel into view."""
+    area.spaces.active.show_region_ui = True
+
+    def later() -> None:  # nodes have no size, and a sidebar no tabs, until they have been drawn
+        sides = {region.type: region for region in area.regions}
+        with bpy.context.temp_override(window=window, area=area, region=sides["WINDOW"]):
+            bpy.ops.node.view_all()
+        sides["UI"].active_panel_category = "Fewstroke"
+
+    bpy.app.timers.register(later, first_interval=0.5)
 
 
 def _load(path: str, check_existing: bool = True) -> Any:
