@@ -29,7 +29,7 @@ _log = logging.getLogger("fewstroke.cache")
 class MemoryCache:
     """Results by key, bounded in bytes; the least recently used go first. Thread-safe."""
 
-    def __init__(self, capacity_bytes: int = 512 << 20):
+    def __init__(self, capacity_bytes: int = 2 << 30):
         self._capacity = capacity_bytes
         self._size = 0
         self._entries: OrderedDict[str, Any] = OrderedDict()
@@ -124,10 +124,10 @@ class DiskCache:
                 path.unlink()
             return None
 
-    def put(self, key: str, array: np.ndarray) -> None:
-        """Keeps the array under this key."""
+    def put(self, key: str, array: np.ndarray) -> bool:
+        """Keeps the array under this key; whether that was possible."""
         if not self._writable or array.nbytes > self._capacity:
-            return
+            return False
         try:
             self._write(key, array)
             with self._lock:
@@ -137,6 +137,7 @@ class DiskCache:
                     self._until_trim = self._capacity // 16
             if trim_now:
                 self._trim()
+            return True
         except OSError as error:
             self._writable = False
             _log.warning(
@@ -145,6 +146,7 @@ class DiskCache:
                 self._folder,
                 error.strerror or error,
             )
+            return False
 
     def info(self) -> CacheInfo:
         """Number, size and age of the entries."""

@@ -15,7 +15,8 @@ class Evaluator:
     """Pulls results through a graph, each computed once while it stays in the cache. Thread-safe.
 
     memory  keeps every node's results
-    disk    keeps those of artefact nodes, for the next process too
+    disk    keeps those of artefact nodes, for the next process too, and in place of memory: the flow fields of a frame
+            take as much as all its pictures, and would drive out what costs more to make again than to read
     """
 
     def __init__(self, memory: MemoryCache | None = None, disk: DiskCache | None = None):
@@ -38,21 +39,21 @@ class Evaluator:
             with lock:
                 result = None if node.EFFECT else self._memory.get(key)
                 if result is None:
-                    result = self._compute(node, frame, key, cancel)
-                    if not node.EFFECT:
+                    result, kept = self._compute(node, frame, key, cancel)
+                    if not kept:
                         self._memory.put(key, result)
                 return result
         finally:
             with self._guard:
                 self._running.pop(key, None)
 
-    def _compute(self, node: Node, frame: int, key: str, cancel: Cancel) -> Any:
-        result = self._disk.get(key) if node.ARTEFACT else None
-        if result is None:
-            result = node.evaluate(frame, self._fetch(node, frame, cancel), cancel)
-            if node.ARTEFACT:
-                self._disk.put(key, result)
-        return result
+    def _compute(self, node: Node, frame: int, key: str, cancel: Cancel) -> tuple[Any, bool]:
+        """The result, and whether there is no need to keep it in memory."""
+        stored = self._disk.get(key) if node.ARTEFACT else None
+        if stored is not None:
+            return stored, True
+        result = node.evaluate(frame, self._fetch(node, frame, cancel), cancel)
+        return result, node.EFFECT or (node.ARTEFACT and self._disk.put(key, result))
 
     def _fetch(self, node: Node, frame: int, cancel: Cancel) -> Callable[[str, int], Any]:
         needed = node.frames_needed(frame)
