@@ -10,7 +10,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from ..client import WorkerError
-from . import painting, session
+from . import operators, painting, session
 from .tree import NodeProblem, compositor, tidy
 
 TICK_SECONDS = 0.1
@@ -98,14 +98,14 @@ def _tick() -> None:
             changed = True
         if training := session.training_of(tree):
             changed |= session.listen(tree, training)
-    if changed:
+    if changed or (operators.making is not None and not operators.making.done):
         redraw()
 
 
 def redraw() -> None:
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type in ("NODE_EDITOR", "IMAGE_EDITOR"):
+            if area.type in ("NODE_EDITOR", "PREFERENCES"):
                 area.tag_redraw()
         window.workspace.status_text_set(None)  # draws the status bar anew
 
