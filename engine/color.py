@@ -73,7 +73,8 @@ def resolve_space(name: str) -> str:
 
 def is_scene_linear(name: str) -> bool:
     """Whether values of this space are proportional to light."""
-    return config().getColorSpace(resolve_space(name)).getEncoding() == "scene-linear"
+    # Found out by OpenColorIO where the config does not say it: Blender's does not, nor does any of version 1.
+    return config().isColorSpaceLinear(resolve_space(name), ocio.REFERENCE_SPACE_SCENE)
 
 
 def default_space(tagged: str | None, *, is_float: bool) -> str:

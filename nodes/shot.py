@@ -28,12 +28,14 @@ from .stylize import Stylize, StylizeParams
 class Painting:
     """One keyframe as the artist made it: a frame number, the painted picture, and which pixels of it count.
 
-    mask  path of a mask, white where the painting counts; None: the painting's alpha, or all of it
+    mask   path of a mask, white where the painting counts; None: the painting's alpha, or all of it
+    space  colour space of the picture; empty: what `load_keyframes` is told, else what the file says
     """
 
     frame: int
     path: str
     mask: str | None = None
+    space: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,8 @@ def load_keyframes(
     for painting in sorted(paintings, key=lambda p: p.frame):
         frame = painting.frame
         plate: Image = evaluate(footage, frame, cancel)
-        painted = _read(evaluate, painting, ReadParams(painting.path, space=paint_space, working=footage.working()))
+        space = painting.space or paint_space
+        painted = _read(evaluate, painting, ReadParams(painting.path, space=space, working=footage.working()))
         _check_size("painting", painting.path, painted, frame, plate)
         # Where there is no footage there is nothing to learn from: transparent pixels pass through when rendered, too.
         mask = np.ones((plate.height, plate.width), np.float32)

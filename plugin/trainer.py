@@ -18,6 +18,11 @@ CHECKPOINT_SECONDS = 5.0
 """What a crash may cost."""
 
 
+def checkpoint_of(model: Path) -> Path:
+    """Where the checkpoint of a model's training lies: beside it."""
+    return model.with_suffix(".checkpoint.safetensors")
+
+
 class Trainer:
     """Trains on a shot and writes `out`, a model, and beside it a checkpoint.
 
@@ -68,8 +73,8 @@ class Trainer:
 
     @property
     def checkpoint(self) -> Path:
-        """Where the checkpoint lies: beside the model."""
-        return self._out.with_suffix(".checkpoint.safetensors")
+        """Where the checkpoint lies."""
+        return checkpoint_of(self._out)
 
     @property
     def previous(self) -> Path:
@@ -90,7 +95,10 @@ class Trainer:
                 saved = time.monotonic()
 
     def finish(self) -> None:
-        """Writes the last checkpoint and the model. Raises TrainingError or ModelError where that fails."""
+        """Writes the last checkpoint and the model. Raises TrainingError or ModelError where that fails.
+
+        May be called between two steps, too, by a host that shows what has been learnt so far.
+        """
         self._training.save(self.checkpoint)
         training = self._training
         info = ModelInfo(

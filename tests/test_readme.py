@@ -18,7 +18,8 @@ README = (ROOT / "README.md").read_text()
 
 def blocks(language: str) -> list[str]:
     """The code of README.md in a language, "" for shell commands."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```([^\n]*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [code for named, code in found if named == language]
 
 
 def test_the_python_in_it_runs(

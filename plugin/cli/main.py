@@ -13,6 +13,7 @@ from .interrupt import INTERRUPTED
 from .output import output
 from .render import render
 from .train import train
+from .worker import worker
 
 app = typer.Typer(
     name="fewstroke",
@@ -27,6 +28,7 @@ app.command()(info)
 app.command("filter")(filter_)
 app.command()(guide)
 app.command()(cache)
+app.command()(worker)
 
 
 def run() -> None:

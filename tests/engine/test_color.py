@@ -1,5 +1,7 @@
 """Colour against the standards it claims to follow, and the curve's own promises."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,3 +58,18 @@ def test_a_broken_config_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCIO", "/nowhere/config.ocio")
     with pytest.raises(ColorError, match=r"/nowhere/config\.ocio"):
         color.resolve_space("sRGB")
+
+
+def test_a_space_is_linear_whether_its_config_says_so_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As Blender's config and all of version 1: no encodings.
+    (tmp_path / "config.ocio").write_text(
+        "ocio_profile_version: 1\n"
+        "roles: {default: Plain, scene_linear: Plain}\n"
+        "displays: {d: [!<View> {name: v, colorspace: Plain}]}\n"
+        "colorspaces:\n"
+        "  - !<ColorSpace> {name: Plain}\n"
+        "  - !<ColorSpace> {name: Wide, to_reference: !<MatrixTransform> {matrix: [2,0,0,0,0,1,0,0,0,0,1,0,0,0,0,1]}}\n"
+        "  - !<ColorSpace> {name: Curved, to_reference: !<ExponentTransform> {value: [2.2, 2.2, 2.2, 1]}}\n"
+    )
+    monkeypatch.setenv("OCIO", str(tmp_path / "config.ocio"))
+    assert [color.is_scene_linear(name) for name in ("Plain", "Wide", "Curved")] == [True, True, False]

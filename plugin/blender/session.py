@@ -1,0 +1,334 @@
+"""What goes on between Blender and the worker: frames that are being made, trainings that run, and what went wrong.
+
+One worker serves the whole Blender session, from the first frame that is needed on. Nothing here is saved in the file.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import bpy
+
+from .. import client
+from . import environment, painting
+from .tree import (
+    Job,
+    NodeProblem,
+    Path,
+    compositor,
+    is_shown,
+    job,
+    model_path,
+    sources,
+    walk,
+)
+
+# ---- the worker
+
+_worker: client.Worker | None = None
+
+
+def worker() -> client.Worker:
+    """The session's worker, started where there is none. Raises WorkerError where it cannot be."""
+    global _worker
+    if _worker is None or not _worker.alive:
+        if _worker is not None:
+            _worker.close()
+        _worker = client.Worker([environment.python(), *environment.COMMAND], environment.variables())
+    return _worker
+
+
+def close() -> None:
+    """Ends the worker; a training is kept."""
+    global _worker
+    if _worker is not None:
+        _worker.close()
+    _worker = None
+    forget()
+
+
+def forget() -> None:
+    """Another file is opened: trainings end, and are kept; nothing that was is of use any more."""
+    for training in _trainings.values():
+        training.request.cancel()
+    _trainings.clear()
+    _nodes.clear()
+
+
+# ---- frames
+
+
+@dataclass
+class NodeState:
+    """What is known of one node's frame.
+
+    problem  why it has none, as a sentence, or ""
+    making   the number of the frame that is being made, or None
+    """
+
+    problem: str = ""
+    making: int | None = None
+    asked: tuple[Any, ...] = ()
+    request: client.Request | None = None
+    job: Job | None = None
+    shown: dict[str, int] = field(default_factory=dict)  # file -> its time stamp when Blender was told to read it
+
+
+_nodes: defaultdict[str, NodeState] = defaultdict(NodeState)
+
+
+def state_of(tree: Any) -> NodeState:
+    return _nodes[tree.name_full]
+
+
+def update(scene: Any) -> bool:
+    """Asks for the frames that a scene's nodes need now, and shows those that have come; whether anything changed.
+
+    For the window, a few times a second: so it does not matter what made a frame necessary, a new frame number, a link,
+    a setting, a model that has learnt more.
+    """
+    before = [(state.problem, state.making) for state in _nodes.values()]
+    arrived = False
+    for node, path in walk(compositor(scene)):
+        state = state_of(node.node_tree)
+        try:
+            _ask(state, node, path, scene.frame_current)
+            arrived |= _collect(state, node.node_tree)
+        except (NodeProblem, client.WorkerError) as problem:
+            state.problem, state.making = str(problem), None
+    return arrived or before != [(state.problem, state.making) for state in _nodes.values()]
+
+
+def _ask(state: NodeState, node: Any, path: Path, scene_frame: int) -> None:
+    wanted = job(node, path, scene_frame) if is_shown(node) else None
+    if wanted is not None and "model" in wanted.fields and not os.path.exists(wanted.fields["model"]):
+        if node.node_tree.fewstroke.model:
+            raise NodeProblem(f"the model {wanted.fields['model']} is not there; choose it again, or train")
+        wanted = None  # nothing has been learnt yet
+    if wanted is None:
+        state.problem, state.making, state.asked, state.request = "", None, (), None
+        return
+    key = (json.dumps(wanted.fields), _time_stamp(wanted.fields.get("model")), _time_stamp(_footage_file(wanted)))
+    if key == state.asked:
+        return
+    if state.request is not None:
+        state.request.cancel()
+    state.asked, state.job, state.making = key, wanted, wanted.fields["frame"]
+    state.request = worker().ask("frame", **wanted.fields)
+
+
+def _footage_file(wanted: Job) -> str:
+    return wanted.fields["shot"]["footage"].replace("####", f"{wanted.fields['frame']:04d}")
+
+
+def _time_stamp(path: str | None) -> int:
+    with contextlib.suppress(OSError, TypeError):
+        return os.stat(path).st_mtime_ns  # pyright: ignore[reportArgumentType]
+    return 0
+
+
+def _collect(state: NodeState, tree: Any) -> bool:
+    """Shows a frame that has come. Raises WorkerError where it could not be made."""
+    request, wanted = state.request, state.job
+    if request is None or wanted is None or not request.ended:
+        return False
+    state.request, state.making = None, None
+    try:
+        done = request.wait()
+    except client.RequestCancelled:
+        return False
+    state.problem = ""
+    stamp = _time_stamp(wanted.place)
+    if done["made"] or state.shown.get(wanted.place, stamp) != stamp:
+        _show(tree, done["space"])
+    state.shown[wanted.place] = stamp
+    return True
+
+
+def _show(tree: Any, space: str) -> None:
+    """Has Blender read a frame again that it has seen before, or seen missing."""
+    result = tree.nodes["Result"]
+    _tag_space(result.image, space)
+    result.image.reload()
+    result.image.update_tag()
+    if bpy.app.version < (5, 2):
+        # Older compositors look only at changes of the tree.
+        result.mute = not result.mute
+        result.mute = not result.mute
+
+
+def _tag_space(image: Any, space: str) -> None:
+    """Tells Blender the colour space of the frames. One that it does not know (a model's, from elsewhere) raises."""
+    if image.colorspace_settings.name == space:
+        return
+    try:
+        image.colorspace_settings.name = space
+    except TypeError:
+        raise NodeProblem(
+            f"the model works in '{space}', a colour space that Blender does not know; train it again in Blender"
+        ) from None
+
+
+def render(scene: Any) -> None:
+    """Has all frames ready that this frame of a render needs. Raises NodeProblem or WorkerError where one cannot be."""
+    waiting: list[tuple[Any, Job, client.Request]] = []
+    for node, path in walk(compositor(scene)):
+        if not is_shown(node):
+            continue
+        try:
+            wanted = job(node, path, scene.frame_current)
+            if wanted is not None:
+                waiting.append((node.node_tree, wanted, worker().ask("frame", **wanted.fields)))
+        except (NodeProblem, client.WorkerError) as problem:
+            state_of(node.node_tree).problem = str(problem)
+            raise
+    for tree, wanted, request in waiting:
+        try:
+            done = request.wait()
+            _tag_space(tree.nodes["Result"].image, done["space"])
+            state_of(tree).problem = ""
+        except (client.WorkerError, NodeProblem) as problem:
+            state_of(tree).problem = str(problem)
+            # What lies there now is of another model or other footage: it must not pass for this frame.
+            with contextlib.suppress(OSError):
+                os.unlink(wanted.place)
+            raise
+
+
+# ---- training
+
+
+@dataclass
+class Training:
+    """A training that runs, or the last one of a node.
+
+    losses   of the steps told, oldest first
+    step     steps done
+    left     seconds until it ends, or None
+    line     how it goes, for people
+    problem  why it failed, or ""
+    """
+
+    request: client.Request
+    fields: dict[str, Any]
+    pictures: Any
+    losses: list[float] = field(default_factory=list)
+    step: int = 0
+    left: float | None = None
+    line: str = "reading the paintings"
+    problem: str = ""
+    started: float = field(default_factory=time.monotonic)
+    stopped: bool = False
+
+    def spent(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.started
+
+
+_trainings: dict[str, Training] = {}
+
+
+def training_of(tree: Any) -> Training | None:
+    return _trainings.get(tree.name_full)
+
+
+def is_training(tree: Any) -> bool:
+    training = training_of(tree)
+    return training is not None and not training.request.ended
+
+
+def train(node: Any, path: Path, *, seconds: float | None, steps: int | None, resume: bool) -> Training:
+    """Starts to train a Stylize node. Raises NodeProblem or WorkerError where it cannot be."""
+    tree = node.node_tree
+    settings = tree.fewstroke
+    out = model_path(tree)
+    found = sources(node, path)
+    keyframes = painting.keyframes(tree)
+    numbers = [keyframe["frame"] for keyframe in keyframes]
+    if found.guide is not None and numbers and found.guide.fewstroke.guide.keyframe not in numbers:
+        found.guide.fewstroke.guide.keyframe = min(numbers)  # points must be strewn over a painted frame
+        found = sources(node, path)
+    fields = {
+        "shot": found.shot,
+        "keyframes": keyframes,
+        "out": out,
+        "resume": resume,
+        "seconds": seconds,
+        "steps": steps,
+        "preset": settings.preset,
+        "seed": settings.seed,
+    }
+    training = Training(worker().ask("train", **fields), fields, painting.signature(tree))
+    _trainings[tree.name_full] = training
+    return training
+
+
+def stop(tree: Any) -> None:
+    """Ends a node's training; what was learnt is kept."""
+    if training := training_of(tree):
+        training.stopped = True
+        training.line = "stopping"
+        training.request.cancel()
+
+
+def listen(tree: Any, training: Training) -> bool:
+    """Takes in what a training has said since; whether it said anything."""
+    news = training.request.news()
+    for event in news:
+        if event["event"] == "loaded":
+            training.line = f"going on from step {event['step']}" if event["step"] else "learning"
+        elif event["event"] == "step":
+            training.step, training.left = event["step"], event["seconds_left"]
+            training.losses.append(event["l1"])
+            training.line = f"step {event['step']}, {event['steps_per_second']:.1f} a second, loss {event['l1']:.3f}"
+    if training.request.ended and training.line != "":
+        training.line = ""
+        try:
+            done = training.request.wait()
+            training.step = done["step"]
+            _tag_space(tree.nodes["Result"].image, done["space"])
+        except client.RequestCancelled:
+            pass
+        except (client.WorkerError, NodeProblem) as problem:
+            training.problem = str(problem)
+        return True
+    return bool(news)
+
+
+def learn_from_new_pictures(tree: Any) -> None:
+    """Has a running training go on with the paintings as they are by now."""
+    training = training_of(tree)
+    if training is None or training.request.ended or training.stopped:
+        return
+    signature = painting.signature(tree)
+    if signature == training.pictures:
+        return
+    seconds = training.fields["seconds"]
+    fields = {
+        **training.fields,
+        "keyframes": painting.keyframes(tree),
+        "resume": True,
+        "seconds": None if seconds is None else max(1.0, seconds - training.spent()),
+    }
+    training.request.cancel()  # which keeps what it has learnt; trainings run one after another
+    training.request = worker().ask("train", **fields)
+    training.pictures = signature
+
+
+def wait(tree: Any, training: Training) -> None:
+    """Waits for a training's end, for scripts and background. Raises WorkerError where it fails."""
+    said = time.monotonic()
+    while not training.request.ended:
+        time.sleep(0.05)
+        listen(tree, training)
+        if time.monotonic() - said > 5:
+            print(f"Fewstroke: {training.line}", file=sys.stderr, flush=True)
+            said = time.monotonic()
+    listen(tree, training)
+    if training.problem:
+        raise client.WorkerError(training.problem, kind="TrainingError")

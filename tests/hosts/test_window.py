@@ -1,0 +1,90 @@
+"""What happens in the window by itself, ten times a second: driven here by calling the same function."""
+
+from pathlib import Path
+
+import numpy as np
+from blenders import Blender, pixels, save
+
+PRELUDE = """
+import time
+def part(name):
+    return sys.modules[f"{inside.ADDON}.plugin.blender.{name}"]
+
+def ticks(until, seconds=60):
+    end = time.monotonic() + seconds
+    longest = 0
+    while not until():
+        assert time.monotonic() < end, "it did not happen"
+        start = time.monotonic()
+        part("handlers")._tick()
+        longest = max(longest, time.monotonic() - start)
+        time.sleep(0.05)
+    return longest
+"""
+
+FRAMES = """
+with inside.blender() as say:
+    bpy.ops.wm.open_mainfile(filepath=arguments[0] + "/shot.blend")
+    session, tree = part("session"), inside.node("STYLIZE").node_tree
+    state = session.state_of(tree)
+    session.worker().ask("hello").wait()
+    bpy.context.scene.frame_set(3)
+    part("handlers")._tick()
+    say(making=state.making)
+    say(longest=ticks(lambda: state.making is None))
+    # Frames that are passed over quickly are given up for the one that is looked at.
+    for frame in (1, 2, 4, 5):
+        bpy.context.scene.frame_set(frame)
+        part("handlers")._tick()
+    ticks(lambda: state.making is None)
+    say(problem=state.problem, shown=sorted(path[-8:-4] for path in state.shown))
+    bpy.context.scene.frame_set(99)
+    inside.node("STYLIZE").inputs["Footage"].links[0].from_node.inputs["Footage"].links[0].from_node.frame_duration = 99
+    ticks(lambda: state.problem)
+    say(missing=state.problem)
+    bpy.context.scene.frame_set(3)
+    ticks(lambda: not state.problem)
+"""
+
+
+def test_frames_are_made_while_the_window_goes_on(blender: Blender, shot: Path) -> None:
+    facts = blender.run(PRELUDE + FRAMES, shot).facts
+    assert facts["making"] == 3 and facts["longest"] < 0.5
+    assert facts["problem"] == "" and facts["shown"] == ["0003", "0005"]
+    assert "plate.0099.exr" in facts["missing"]
+
+
+PAINTED = """
+with inside.blender() as say:
+    folder = arguments[0]
+    bpy.ops.wm.open_mainfile(filepath=folder + "/shot.blend")
+    session, node = part("session"), inside.node("STYLIZE")
+    bpy.context.scene.frame_set(5)
+    bpy.ops.fewstroke.paint_frame()
+    keyframes = node.node_tree.fewstroke.keyframes
+    training = session.train(node, (), seconds=600, steps=None, resume=True)
+    ticks(lambda: training.step > 3)
+    first, learnt = training.request, training.step
+    keyframes[1].image.pixels[:] = [0.0, 0.5, 0.0, 1.0] * (len(keyframes[1].image.pixels) // 4)
+    ticks(lambda: training.request is not first)
+    ticks(lambda: training.step > learnt and first.ended)
+    # Another program writes over the other painting.
+    second, learnt = training.request, training.step
+    import shutil
+    shutil.copy(folder + "/other.png", folder + "/paint.png")
+    ticks(lambda: training.request is not second)
+    ticks(lambda: training.step > learnt and second.ended)
+    say(read=list(keyframes[0].image.pixels[:3]))
+    bpy.ops.fewstroke.stop()
+    ticks(lambda: training.request.ended and not training.line)
+    say(step=training.step, learnt=learnt, problem=training.problem, losses=len(training.losses))
+"""
+
+
+def test_what_is_painted_meanwhile_is_learnt_without_saving(blender: Blender, shot: Path) -> None:
+    save(shot / "other.png", np.full((51, 70, 3), 0.2), "uint8")
+    facts = blender.run(PRELUDE + PAINTED, shot).facts
+    assert facts["step"] > facts["learnt"] and facts["problem"] == "" and facts["losses"] > 0
+    assert np.allclose(facts["read"], 0.2, atol=0.01)
+    painting = pixels(shot / "shot.fewstroke" / "Stylize" / "keyframe.0005.exr")
+    assert np.allclose(painting, [0.0, 0.5, 0.0], atol=1e-3)
