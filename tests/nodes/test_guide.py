@@ -11,7 +11,7 @@ from fewstroke.engine.errors import ParameterError, ShapeError
 from fewstroke.engine.frames import FrameRange
 from fewstroke.engine.image import Image
 from fewstroke.nodes.guide import Guide, GuideParams, Register, RegisterParams, work_size
-from fewstroke.nodes.motion import Vectors
+from fewstroke.nodes.motion import Vectors, is_cut
 from fewstroke.nodes.node import Cancel, Fetch, Node
 
 HEIGHT, WIDTH = 96, 128
@@ -168,16 +168,36 @@ def test_a_zoom_leaves_the_gaussians_round_and_as_large() -> None:
     assert sharpness(guide(node, 12)) == pytest.approx(sharpness(guide(node, 5)), rel=0.2)
 
 
-def test_nothing_is_followed_over_a_cut() -> None:
-    before, after = pan().pictures, {t: Image(texture(6)[:HEIGHT, t : t + WIDTH].copy()) for t in range(8, 13)}
-    shot = Footage({t: after.get(t, before[t]) for t in range(1, 13)})
-    for vectors in (None, known(-3, -1)):
-        node = Register(RegisterParams(5, 2), shot, vectors=vectors)
-        alone = Register(RegisterParams(5, 2), pan(range(1, 8)), vectors=vectors)
-        assert np.array_equal(fresh_evaluator()(node, 7), fresh_evaluator()(alone, 7))
-        assert not any(fresh_evaluator()(node, frame).any() for frame in (8, 12))
-    node = Guide(SMALL, footage=shot)
+def with_insert(frames: range) -> Footage:
+    """The panning shot with another shot cut in at these frames."""
+    other = {t: Image(texture(6)[:HEIGHT, t : t + WIDTH].copy()) for t in frames}
+    return Footage({**pan().pictures, **other})
+
+
+@pytest.mark.parametrize("vectors", [None, known(-3, -1)], ids=["matching", "vectors"])
+def test_nothing_is_followed_over_a_cut(vectors: Vectors | None) -> None:
+    node = Register(RegisterParams(5, 2), with_insert(range(8, 13)), vectors=vectors)
+    alone = Register(RegisterParams(5, 2), pan(range(1, 8)), vectors=vectors)
+    assert np.array_equal(fresh_evaluator()(node, 7), fresh_evaluator()(alone, 7))
+    assert not any(fresh_evaluator()(node, frame).any() for frame in (8, 12))
+
+
+def test_beyond_a_cut_points_lie_still() -> None:
+    node = Guide(SMALL, footage=with_insert(range(8, 13)))
     assert np.array_equal(guide(node, 8), guide(node, 12))
+
+
+def test_after_an_inserted_shot_points_are_found_again() -> None:
+    node = Register(RegisterParams(5, 2), with_insert(range(8, 11)))
+    deformation = fresh_evaluator()(node, 12)[0]
+    assert np.abs(deformation[16:-16, 24:-16, :2] - (-21, -7)).mean() < 0.1
+
+
+def test_a_whip_pan_is_no_cut() -> None:
+    footage = pan(range(4), step=(40, 0))
+    assert is_cut(footage.pictures[0], footage.pictures[2]), "what alone would end the chain"
+    deformation = fresh_evaluator()(Register(RegisterParams(0, 2), footage), 2)[0]
+    assert np.abs(deformation[16:-16, 96:, :2] - (-80, 0)).mean() < 0.1
 
 
 @pytest.mark.parametrize("step", [1, -1])
