@@ -58,6 +58,12 @@ def signature(tree: Any) -> Any:
     return tuple(found)
 
 
+def forget() -> None:
+    """Another file is opened, whose images may have the same names."""
+    for known in (_seen, _written, _stamps):
+        known.clear()
+
+
 def look(tree: Any) -> None:
     """Writes paintings that have changed and come to rest, and reads again those that another program has changed."""
     for image in _images(tree):
