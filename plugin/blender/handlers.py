@@ -65,6 +65,7 @@ def before_save(*_: Any) -> None:
 @persistent
 def before_load(*_: Any) -> None:
     session.forget()
+    painting.forget()
 
 
 def tick() -> float:

@@ -6,6 +6,7 @@ nothing that was painted is in memory only for long, and all others (worker, tra
 """
 
 import array
+import contextlib
 import os
 import zlib
 from typing import Any
@@ -55,6 +56,12 @@ def signature(tree: Any) -> Any:
             path = "" if image is None else _file_of(tree, image)
             found.append((keyframe.frame, path, _time_stamp(path)))
     return tuple(found)
+
+
+def forget() -> None:
+    """Another file is opened, whose images may have the same names."""
+    for known in (_seen, _written, _stamps):
+        known.clear()
 
 
 def look(tree: Any) -> None:
@@ -141,18 +148,26 @@ def _write(tree: Any, image: Any) -> None:
 
 
 def _save(image: Any) -> None:
+    """Writes an image over its own file. Blender does that in place, so a copy goes first: if there is no room for two,
+    the file stays as it was.
+    """
+    path = _own_file(image)
+    spare = os.path.join(os.path.dirname(path), f".saving.{os.path.basename(path)}")
     try:
+        image.save(filepath=spare, save_copy=True)
         image.save()
     except RuntimeError as error:
         raise NodeProblem(
-            f"'{image.name}' cannot be written to {_own_file(image)} ({_reason(error)}); free some space, or save it "
-            "elsewhere"
+            f"'{image.name}' cannot be written to {path} ({_reason(error)}); free some space, or save it elsewhere"
         ) from None
-    _stamps[image.name_full] = _time_stamp(_own_file(image))
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(spare)
+    _stamps[image.name_full] = _time_stamp(path)
 
 
 def _reason(error: Exception) -> str:
-    return str(error).removeprefix("Error: ").strip().rstrip(".")
+    return str(error).removeprefix("Error: ").strip().splitlines()[0].rstrip(".")
 
 
 def _checksum(image: Any) -> int:

@@ -6,6 +6,7 @@ One worker serves the whole Blender session, from the first frame that is needed
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 from collections import defaultdict
@@ -98,9 +99,13 @@ def update(scene: Any) -> bool:
         state = state_of(node.node_tree)
         try:
             _ask(state, node, path, scene.frame_current)
+        except (NodeProblem, client.WorkerError) as problem:
+            state.problem, state.making, state.asked = str(problem), None, ()  # looked at again next time
+            continue
+        try:
             arrived |= _collect(state, node.node_tree)
         except (NodeProblem, client.WorkerError) as problem:
-            state.problem, state.making = str(problem), None
+            state.problem = str(problem)
     return arrived or before != [(state.problem, state.making) for state in _nodes.values()]
 
 
@@ -116,14 +121,16 @@ def _ask(state: NodeState, node: Any, path: Path, scene_frame: int) -> None:
     key = (json.dumps(wanted.fields), _time_stamp(wanted.fields.get("model")), _time_stamp(_footage_file(wanted)))
     if key == state.asked:
         return
+    asker = worker()
     if state.request is not None:
         state.request.cancel()
     state.asked, state.job, state.making = key, wanted, wanted.fields["frame"]
-    state.request = worker().ask("frame", **wanted.fields)
+    state.request = asker.ask("frame", **wanted.fields)
 
 
 def _footage_file(wanted: Job) -> str:
-    return wanted.fields["shot"]["footage"].replace("####", f"{wanted.fields['frame']:04d}")
+    number = wanted.fields["frame"]
+    return re.sub("#+", lambda hashes: f"{number:0{len(hashes[0])}d}", wanted.fields["shot"]["footage"])
 
 
 def _time_stamp(path: str | None) -> int:

@@ -217,7 +217,7 @@ def origin(node: Any, name: str, path: Path) -> tuple[Any, Any, Path] | None:
     return None
 
 
-def _image_node(found: tuple[Any, Any, Path] | None, node: Any, name: str, also: str = "") -> tuple[Any, Any]:
+def _image_node(found: tuple[Any, Any, Path] | None, name: str, also: str = "") -> tuple[Any, Any]:
     """The Image node, and its socket, that an input must come from. Raises NodeProblem where it does not."""
     if found is None:
         raise NodeProblem(f"link an Image node{also} to {name}")
@@ -260,7 +260,7 @@ def sources(node: Any, path: Path) -> Sources:
         prefilter = found[0].node_tree.fewstroke.prefilter
         vectors = _files(found[0], "Vector", found[2])
         found = origin(found[0], "Footage", found[2])
-    plate, socket = _image_node(found, node, "Footage", "" if kind == "PREFILTER" else " or a Prefilter node")
+    plate, socket = _image_node(found, "Footage", "" if kind == "PREFILTER" else " or a Prefilter node")
     shot: dict[str, Any] = {
         "footage": footage_path(plate.image),
         "footage_space": plate.image.colorspace_settings.name,
@@ -290,7 +290,7 @@ def sources(node: Any, path: Path) -> Sources:
 def _files(node: Any, name: str, path: Path) -> str | None:
     """The files that an optional input comes from, or None."""
     found = origin(node, name, path)
-    return None if found is None else footage_path(_image_node(found, node, name)[0].image)
+    return None if found is None else footage_path(_image_node(found, name)[0].image)
 
 
 def footage_path(image: Any) -> str:

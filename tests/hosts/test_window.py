@@ -44,6 +44,14 @@ with inside.blender() as say:
     say(missing=state.problem)
     bpy.context.scene.frame_set(3)
     ticks(lambda: not state.problem)
+    # A link that is taken away and brought back.
+    tree, stylize = inside.tree(), inside.node("STYLIZE")
+    source = stylize.inputs["Footage"].links[0].from_socket
+    tree.links.remove(stylize.inputs["Footage"].links[0])
+    ticks(lambda: state.problem)
+    say(unlinked=state.problem)
+    tree.links.new(source, stylize.inputs["Footage"])
+    ticks(lambda: not state.problem and state.making is None)
 """
 
 
@@ -52,6 +60,7 @@ def test_frames_are_made_while_the_window_goes_on(blender: Blender, shot: Path) 
     assert facts["making"] == 3 and facts["longest"] < 0.5
     assert facts["problem"] == "" and facts["shown"] == ["0003", "0005"]
     assert "plate.0099.exr" in facts["missing"]
+    assert facts["unlinked"] == "link an Image node or a Prefilter node to Footage"
 
 
 PAINTED = """
