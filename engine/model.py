@@ -7,8 +7,8 @@ from typing import Any
 
 from .errors import ModelError
 
-FORMAT = 1
-"""Raised when a model file changes in a way that older code cannot run."""
+FORMAT = 2
+"""Raised when a model file changes in a way that older code cannot run, or that newer code cannot run any more."""
 
 METADATA_KEY = "fewstroke"
 
@@ -64,6 +64,8 @@ class ModelInfo:
         values = json.loads(metadata[METADATA_KEY])
         if values.get("format", 0) > FORMAT:
             raise ModelError(f"{source} was made by a newer version of Fewstroke; update Fewstroke, or train it again")
+        if values.get("format", 0) < FORMAT:
+            raise ModelError(f"{source} was made by an older version of Fewstroke; train it again (--resume goes on)")
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in values.items() if key in known}
         return cls(**{**values, "channels": tuple(values["channels"]), "keyframes": tuple(values["keyframes"])})

@@ -61,6 +61,7 @@ class Flow(Node):
     Result: a flow field. Direct between the two frames, so it depends on no frame between them.
     """
 
+    VERSION = 2
     ARTEFACT = True
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     params: FlowParams
@@ -254,7 +255,7 @@ def _codes(*pictures: Image) -> list[np.ndarray]:
     neither the exposure of the plate nor a change of exposure between the pictures moves the flow.
     """
     lumas = [_luma(picture) for picture in pictures]
-    curves = [np.log1p(luma / np.float32(max(0.3 * _typical(luma), 1e-30))) for luma in lumas]
+    curves = [cv2.log(luma * np.float32(1 / max(0.3 * _typical(luma), 1e-30)) + 1) for luma in lumas]
     # Every fourth pixel of every fourth row is enough to find the range in. A picture with hardly any contrast is not
     # stretched to the full range: that would be its noise.
     low, high = np.percentile([curve[::4, ::4] for curve in curves], (0.5, 99.5))

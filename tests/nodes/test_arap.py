@@ -39,7 +39,9 @@ def rigid(degrees: float, shift_x: float, shift_y: float) -> tuple[np.ndarray, n
 
 
 @pytest.mark.parametrize(
-    "motion", [(0, 0, 0), (0, 3.3, -1.7), (0, 40, 10), (3, 1.5, 2), (30, 0, 0), (-20, 25, -10)], ids=str
+    "motion",
+    [(0, 0, 0), (0, 3.3, -1.7), (0, 40, 10), (3, 1.5, 2), (30, 0, 0), (-20, 25, -10), (90, 0, 0), (180, 5, 3)],
+    ids=str,
 )
 def test_rigid_motion_is_reproduced(motion: tuple[float, float, float]) -> None:
     canvas = texture(0)
@@ -68,10 +70,14 @@ def test_smooth_warps_are_recovered(amplitude: float) -> None:
 def test_a_plain_area_follows_its_surroundings() -> None:
     canvas = texture(2)
     canvas[200:300, 200:300] = 0.5
-    noise = np.random.default_rng(0).normal(0, 0.008, (2, HEIGHT, WIDTH, 3)).astype(np.float32)
-    displacement, _ = register(seen(canvas, X, Y) + noise[0], seen(canvas, X - 6, Y + 3) + noise[1])
-    assert np.abs(displacement - [6, -3])[10:-10, 10:-10].max() < 1.5
-    assert np.abs(displacement - [6, -3])[10:-10, 10:-10].mean() < 0.25
+    means, worst = [], []
+    for seed in range(3):  # which way the noise pulls differs from one draw to the next
+        noise = np.random.default_rng(seed).normal(0, 0.008, (2, HEIGHT, WIDTH, 3)).astype(np.float32)
+        displacement, _ = register(seen(canvas, X, Y) + noise[0], seen(canvas, X - 6, Y + 3) + noise[1])
+        error = np.abs(displacement - [6, -3])[10:-10, 10:-10]
+        means.append(error.mean())
+        worst.append(error.max())
+    assert np.mean(means) < 0.25 and np.median(worst) < 1.5
 
 
 def test_a_moving_thing_does_not_drag_a_plain_background() -> None:
