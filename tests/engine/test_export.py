@@ -67,6 +67,8 @@ def test_an_onnx_file_of_someone_else_is_named() -> None:
         ModelInfo.from_metadata({}, "other.onnx")
     with pytest.raises(ModelError, match="newer"):
         ModelInfo.from_metadata({"fewstroke": '{"format": 99}'}, "new.onnx")
+    with pytest.raises(ModelError, match="older"):
+        ModelInfo.from_metadata({"fewstroke": '{"format": 1}'}, "old.onnx")
 
 
 def test_one_pixel_of_paint_stays_in_its_place(models: Callable[..., bytes]) -> None:
