@@ -75,13 +75,15 @@ class Steady(Temporal):
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         image: Image = fetch("image", frame)
         footage: Image = fetch("footage", frame)
-        if image.pixels.shape[:2] != footage.pixels.shape[:2]:
-            raise ShapeError(
-                f"frame {frame}: the painted picture is {image.width}x{image.height} pixels and its footage "
-                f"{footage.width}x{footage.height}; give them in one size",
-                expected=footage.pixels.shape[:2],
-                actual=image.pixels.shape[:2],
-            )
+        matte: Image | None = fetch("matte", frame) if "matte" in self.inputs else None
+        for what, picture in (("painted picture", image), ("matte", matte)):
+            if picture is not None and picture.pixels.shape[:2] != footage.pixels.shape[:2]:
+                raise ShapeError(
+                    f"frame {frame}: the {what} is {picture.width}x{picture.height} pixels and the footage "
+                    f"{footage.width}x{footage.height}; give them in one size",
+                    expected=footage.pixels.shape[:2],
+                    actual=picture.pixels.shape[:2],
+                )
         straight = unpremultiply(image)
         center, painted = in_parallel(encoded, [unpremultiply(footage), straight], cancel)
         views = in_parallel(
@@ -89,8 +91,8 @@ class Steady(Temporal):
         )
         (noise,) = in_parallel(lambda aligned: measure_noise(center, aligned), [[v.footage for v in views]], cancel)
         share = np.full(center.shape[:2], self.params.steadiness, np.float32)
-        if "matte" in self.inputs:
-            share *= _coverage(fetch("matte", frame))
+        if matte is not None:
+            share *= _coverage(matte)
         rgb = np.empty_like(center)
 
         def average_band(top: int) -> None:

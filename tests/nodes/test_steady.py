@@ -155,4 +155,6 @@ def test_bad_input_is_told() -> None:
     small = {t: Image(p.pixels[:50].copy()) for t, p in PAINTED.items()}
     with pytest.raises(ShapeError, match=r"frame 3.*96x50.*96x72"):
         steadied(3, painted=small)
+    with pytest.raises(ShapeError, match=r"frame 3: the matte is 96x50"):
+        steadied(3, matte={t: Image(p.pixels[..., :1].copy()) for t, p in small.items()})
     assert np.array_equal(steadied(3, replace(FULL, radius=0)).pixels, PAINTED[3].pixels)
