@@ -5,23 +5,26 @@ What is named here is public; what begins with an underscore, and the rest of th
 
 from .graph import load_graph, save_graph
 from .guide import Guide, GuideParams
+from .mapping import PathMapping
 from .motion import Vectors, VectorsParams
 from .node import Node
 from .prefilter import Prefilter, PrefilterParams
 from .read import Read, ReadParams
-from .render import Evaluator, FrameDone, render_frames
+from .render import Evaluator, FrameDone, finish_frames, prepare_frames, render_frames
 from .shot import Painting, Shot, as_trained, load_keyframes, stylized
 from .steady import Steady, SteadyParams
 from .stylize import Stylize, StylizeParams
-from .write import Write, WriteParams
+from .write import Found, Write, WriteParams
 
 __all__ = [
     "Evaluator",
+    "Found",
     "FrameDone",
     "Guide",
     "GuideParams",
     "Node",
     "Painting",
+    "PathMapping",
     "Prefilter",
     "PrefilterParams",
     "Read",
@@ -36,8 +39,10 @@ __all__ = [
     "Write",
     "WriteParams",
     "as_trained",
+    "finish_frames",
     "load_graph",
     "load_keyframes",
+    "prepare_frames",
     "render_frames",
     "save_graph",
     "stylized",

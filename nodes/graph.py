@@ -5,7 +5,8 @@
                "paint": {"type": "Stylize", "params": {"model": "shot.onnx"}, "inputs": {"footage": "plate"}}},
      "output": "paint"}
 
-Paths are relative to the file, so that a shot's folder can be moved or mounted elsewhere.
+Paths are relative to the file, so that a shot's folder can be moved or mounted elsewhere; others are found again by a
+`PathMapping`.
 """
 
 import json
@@ -17,6 +18,7 @@ from typing import Any
 
 from ..engine.errors import FewstrokeError, GraphError
 from .guide import Guide, GuideParams
+from .mapping import PathMapping
 from .motion import Vectors, VectorsParams
 from .node import Node
 from .prefilter import Prefilter, PrefilterParams
@@ -65,8 +67,12 @@ def save_graph(output: Node, path: Path) -> None:
         raise GraphError(f"the graph {path} cannot be written ({error.strerror}); choose another folder") from None
 
 
-def load_graph(path: Path) -> Node:
-    """The last node of a graph on disk. Raises GraphError, naming file and node, where it cannot be built."""
+def load_graph(path: Path, *, mapping: PathMapping | None = None, **running: Any) -> Node:
+    """The last node of a graph on disk. Raises GraphError, naming file and node, where it cannot be built.
+
+    mapping  where its paths lie on this machine
+    running  how the network runs, which is no part of the graph: `device`, `threads` and `tile` of `Stylize`
+    """
     try:
         file = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -75,12 +81,12 @@ def load_graph(path: Path) -> Node:
         raise GraphError(f"{path} is not a graph: it is no JSON ({error})") from None
     if not isinstance(file, dict) or file.get("fewstroke") != VERSION:
         raise GraphError(f"{path} is not a graph of this version; save it again with this version of Fewstroke")
-    return _Loader(path, file.get("nodes", {})).build(file.get("output", ""), ())
+    return _Loader(path, file.get("nodes", {}), mapping or PathMapping(), running).build(file.get("output", ""), ())
 
 
 class _Loader:
-    def __init__(self, path: Path, entries: Mapping[str, Any]):
-        self._path, self._entries = path, entries
+    def __init__(self, path: Path, entries: Mapping[str, Any], mapping: PathMapping, running: Mapping[str, Any]):
+        self._path, self._entries, self._mapping, self._running = path, entries, mapping, running
         self._built: dict[str, Node] = {}
 
     def build(self, name: str, above: tuple[str, ...]) -> Node:
@@ -103,8 +109,9 @@ class _Loader:
             known = {field.name for field in fields(params_class)}
             self._refuse(name, "parameter", set(values) - known, known)
             try:
-                params = params_class(**_absolute(values, self._path))
-                self._built[name] = node_class(params, **inputs)
+                params = params_class(**_absolute(values, self._path, self._mapping))
+                running = self._running if node_class is Stylize else {}
+                self._built[name] = node_class(params, **inputs, **running)
             except (TypeError, FewstrokeError) as error:
                 raise GraphError(f"{self._path}: node '{name}': {error}") from None
         return self._built[name]
@@ -125,10 +132,14 @@ def _relative(params: dict[str, Any], graph: Path) -> dict[str, Any]:
     }
 
 
-def _absolute(params: Mapping[str, Any], graph: Path) -> dict[str, Any]:
+def _absolute(params: Mapping[str, Any], graph: Path, mapping: PathMapping) -> dict[str, Any]:
     def value_of(key: str, value: Any) -> Any:
         if isinstance(value, list):  # JSON has no tuples
             return tuple(value_of("", item) for item in value)
-        return str(graph.parent / value) if key in PATHS and value else value
+        if key not in PATHS or not value:
+            return value
+        # As it stands first, since a path of Windows would count as relative here.
+        absolute = os.path.normpath(os.path.abspath(graph.parent / value))
+        return mapping.here(value) or mapping.here(absolute) or str(graph.parent / value)
 
     return {key: value_of(key, value) for key, value in params.items()}

@@ -1,4 +1,4 @@
-"""Evaluation of graphs: one frame (`Evaluator`), or many on a thread pool (`render_frames`)."""
+"""Evaluation of graphs: one frame (`Evaluator`), or many on a thread pool (`render_frames` and its kin)."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +9,7 @@ from typing import Any
 from ..engine.errors import CancelledError
 from .cache import DiskCache, MemoryCache
 from .node import Cancel, Node, never
+from .write import Found, Write
 
 
 class Evaluator:
@@ -68,7 +69,7 @@ class Evaluator:
 
 @dataclass(frozen=True)
 class FrameDone:
-    """One frame was evaluated: an event of `render_frames`."""
+    """One frame is done: an event of `render_frames`, or of `finish_frames`, whose result is a `Found`."""
 
     frame: int
     result: Any
@@ -88,8 +89,80 @@ def render_frames(
 
     The first error stops the rest and is raised. Closing the iterator, or `cancel` raising, stops the rest too.
     """
-    wanted = list(frames)
     evaluate = evaluator or Evaluator()
+    return _on_threads(lambda frame, cancelled: evaluate(node, frame, cancelled), frames, jobs, cancel)
+
+
+def finish_frames(
+    write: Write,
+    frames: Iterable[int],
+    *,
+    jobs: int = 1,
+    cancel: Cancel = never,
+    evaluator: Evaluator | None = None,
+) -> Iterator[FrameDone]:
+    """As `render_frames`, but leaves whole frames of the same graph alone. Results say what was found in their place.
+
+    Any number of processes may finish the same frames: they write the same bytes, each file in one piece.
+    """
+    evaluate = evaluator or Evaluator()
+
+    def finish(frame: int, cancelled: Cancel) -> Found:
+        cancelled()
+        found = write.found(frame)
+        if found is not Found.WHOLE:
+            evaluate(write, frame, cancelled)
+        return found
+
+    return _on_threads(finish, frames, jobs, cancel)
+
+
+def prepare_frames(
+    node: Node,
+    frames: Iterable[int],
+    *,
+    jobs: int = 1,
+    cancel: Cancel = never,
+    evaluator: Evaluator | None = None,
+) -> Iterator[FrameDone]:
+    """As `render_frames`, but works out only the artefacts (motion, registrations), into the disk cache.
+
+    Results say how many a frame asks for.
+    """
+    evaluate = evaluator or Evaluator()
+
+    def prepare(frame: int, cancelled: Cancel) -> int:
+        wanted = _artefacts(node, frame)
+        for artefact, at in wanted:
+            evaluate(artefact, at, cancelled)
+        return len(wanted)
+
+    return _on_threads(prepare, frames, jobs, cancel)
+
+
+def _artefacts(node: Node, frame: int) -> list[tuple[Node, int]]:
+    """What of a graph a disk cache keeps for a frame, without what that is made of in turn."""
+    found: dict[tuple[int, int], tuple[Node, int]] = {}
+
+    def visit(node: Node, frame: int) -> None:
+        passed = node.identity(frame)
+        if passed is not None:
+            visit(node.inputs[passed[0]], passed[1])
+        elif node.ARTEFACT:
+            found[id(node), frame] = node, frame
+        else:
+            for name, frames in node.frames_needed(frame).items():
+                for needed in frames:
+                    visit(node.inputs[name], needed)
+
+    visit(node, frame)
+    return list(found.values())
+
+
+def _on_threads(
+    work: Callable[[int, Cancel], Any], frames: Iterable[int], jobs: int, cancel: Cancel
+) -> Iterator[FrameDone]:
+    wanted = list(frames)
     stop = threading.Event()
 
     def cancelled() -> None:
@@ -105,7 +178,7 @@ def render_frames(
             while True:
                 # Only as many frames are in flight as there are threads: a cancelled run has nothing queued to unwind.
                 while len(running) < max(1, jobs) and (frame := next(waiting, None)) is not None:
-                    running[pool.submit(evaluate, node, frame, cancelled)] = frame
+                    running[pool.submit(work, frame, cancelled)] = frame
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:

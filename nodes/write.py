@@ -1,15 +1,19 @@
 """Write: results to disk, one whole file per frame or none.
 
 A file is written under a hidden name beside its place and moved there when it is complete, so that whoever looks (a
-player, a farm that skips finished frames, a second machine on the same frame) never meets half a picture.
+player, a farm that skips finished frames, a second machine on the same frame) never meets half a picture. What a
+process leaves behind that is killed meanwhile is called `.fewstroke-*.tmp.*`; `Write.sweep` deletes it an hour later.
 """
 
 import contextlib
 import os
 import re
 import secrets
+import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +52,19 @@ _CHROMATICITIES = {
     "lin_ap0_scene": (0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.0770, 0.32168, 0.33767),
     "lin_ap1_scene": (0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767),
 }
+
+
+class Found(StrEnum):
+    """What lies in a frame's place before it is made."""
+
+    MISSING = "missing"
+    """Nothing."""
+    WHOLE = "whole"
+    """The very frame: made of the same, and it decodes wholly."""
+    DAMAGED = "damaged"
+    """Something that does not decode: cut off, overwritten, no picture."""
+    FOREIGN = "foreign"
+    """A picture, but made of something else, or by somebody else; HDR files cannot say."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +143,20 @@ class Write(Node):
         params = {name: value for name, value in self.key_params().items() if name != "path"}
         return digest("Write", self.VERSION, params, self.inputs["image"].key(frame))
 
+    def found(self, frame: int) -> Found:
+        """What is in the place of a frame."""
+        return find(self.path_of(frame), self.stamp(frame))
+
     def is_done(self, frame: int) -> bool:
         """Whether the file of a frame is there already, whole and made of the same."""
-        return is_whole(self.path_of(frame), self.stamp(frame))
+        return self.found(frame) is Found.WHOLE
+
+    def sweep(self) -> None:
+        """Deletes what killed processes left unfinished among the results, once nobody can be writing it any more."""
+        for path in self.path_of(0).parent.glob(_TEMPORARY.format("*", "*")):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                    path.unlink()
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         """The input, once it is on disk. Raises ImageError where it cannot be written; then nothing was changed."""
@@ -203,21 +231,20 @@ _HEADER_BYTES = 1 << 16
 _SOFTWARE_KEY = "fewstroke:key="
 
 
-def is_whole(path: Path, key: str) -> bool:
-    """Whether a picture is there that was written under this key (`Write.stamp`) and decodes wholly.
-
-    False, never an error, for a file that is missing, damaged, of another key, or of a format that holds none (HDR).
-    """
+def find(path: Path, key: str) -> Found:
+    """What is there, as against a picture that was written under this key (`Write.stamp`); never an error."""
+    if not path.exists():
+        return Found.MISSING
     try:
         spec = open_picture(path).spec()
         software = re.search(_SOFTWARE_KEY + "([0-9a-f]+)", spec.get_string_attribute("Software"))
         written = spec.get_string_attribute("fewstroke:key") or (software[1] if software else "")
         if not written or written != key:
-            return False
+            return Found.FOREIGN
         read_file(path)
     except ImageError:
-        return False
-    return True
+        return Found.DAMAGED
+    return Found.WHOLE
 
 
 def _premultiplied(image: Image) -> np.ndarray:
@@ -255,13 +282,31 @@ def _make_folder(folder: Path, frame: int) -> None:
         ) from None
 
 
+_TEMPORARY = ".fewstroke-{}.tmp{}"
+_ABANDONED_SECONDS = 3600
+"""A temporary file this old belongs to a process that was killed: writing one takes seconds."""
+
+_unfinished: set[Path] = set()
+_unfinished_lock = threading.Lock()
+
+
+def discard_unfinished() -> None:
+    """Deletes what this process has begun to write, and lets it begin nothing more: the last act before it ends."""
+    _unfinished_lock.acquire()
+    for path in _unfinished:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 @contextlib.contextmanager
 def _moved_into_place(path: Path, where: str, frame: int, cancel: Cancel) -> Iterator[Path]:
     """A temporary file that becomes `path` on success and vanishes on whatever else.
 
     Its name begins with a dot, so that no sequence pattern picks it up, and ends like `path`'s, which tells the format.
     """
-    temporary = path.with_name(f".fewstroke-{os.getpid()}-{secrets.token_hex(4)}.tmp{path.suffix}")
+    temporary = path.with_name(_TEMPORARY.format(f"{os.getpid()}-{secrets.token_hex(4)}", path.suffix))
+    with _unfinished_lock:
+        _unfinished.add(temporary)
     try:
         yield temporary
         cancel()
@@ -277,6 +322,8 @@ def _moved_into_place(path: Path, where: str, frame: int, cancel: Cancel) -> Ite
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        with _unfinished_lock:
+            _unfinished.discard(temporary)
 
 
 def _write(path: Path, spec: oiio.ImageSpec, pixels: np.ndarray, name: str) -> None:

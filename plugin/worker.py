@@ -6,11 +6,15 @@ Hosts (Blender, a farm's session) never import the engine: they start this proce
   `Worker` method of that name. Requests run side by side; trainings one after another.
 - Each answer is one line on standard output: {"id": 7, "event": ...}. Every request ends in exactly one "done", "error"
   (with "message", the sentence to show, and "kind", "path" and "frame" where known) or "cancelled"; a training says
-  "loaded", "step" and "model" before. Nothing else is ever printed there: what libraries print goes to standard error.
+  "loaded", "step" and "model" before, a rendering "frame". Nothing else is ever printed there: what libraries print
+  goes to standard error.
 - Pixels travel as files, written whole or not at all and stamped with what they were made of, so that a frame that is
   already right is not made again, whoever made it.
 - {"do": "cancel", "of": 7} ends a request; a training then keeps what it has learnt and is "done".
-- The process ends, training kept, when standard input does: it cannot outlive its host.
+- {"do": "quit"} ends the process once its requests have ended, which they are told to; so does the end of standard
+  input, so that it cannot outlive its host. Trainings are kept.
+- `fewstroke worker --socket PATH` speaks the same on a Unix socket, with any number of askers, each with numbers of its
+  own; an asker's requests end when it hangs up. A farm's session starts it and its tasks ask it, see task.py.
 """
 
 import contextlib
@@ -18,26 +22,30 @@ import importlib.util
 import inspect
 import json
 import os
+import signal
+import socket
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from fewstroke.engine import color
 from fewstroke.engine.errors import CancelledError, FewstrokeError, ParameterError, TrainingError
+from fewstroke.engine.frames import FrameRange
 from fewstroke.engine.sessions import Device, read_info
 from fewstroke.nodes.graph import load_graph
 from fewstroke.nodes.guide import GuideParams
+from fewstroke.nodes.mapping import PathMapping
 from fewstroke.nodes.node import Node
 from fewstroke.nodes.prefilter import PrefilterParams
-from fewstroke.nodes.render import Evaluator
+from fewstroke.nodes.render import Evaluator, FrameDone, finish_frames, prepare_frames
 from fewstroke.nodes.shot import Painting, Shot, as_trained, load_keyframes, stylized
-from fewstroke.nodes.write import Write, WriteParams
+from fewstroke.nodes.write import Found, Write, WriteParams, discard_unfinished
 
 PROTOCOL = 1
 """Raised when a host that was written for an older worker could not talk to this one."""
@@ -65,11 +73,15 @@ class _Stop(threading.Event):
 
 
 class Worker:
-    """Answers requests. `answer` is called with each, as a dict of JSON values, from any thread."""
+    """Answers requests. `answer` is called with each, as a dict of JSON values, from any thread.
 
-    def __init__(self, answer: Callable[[dict[str, Any]], None]):
+    evaluator  where several share what they know
+    """
+
+    def __init__(self, answer: Callable[[dict[str, Any]], None], evaluator: Evaluator | None = None):
         self._answer = answer
-        self._evaluate = Evaluator()
+        self._evaluate = evaluator or Evaluator()
+        self.quitting = False
         self._stops: dict[Any, _Stop] = {}
         self._frames = ThreadPoolExecutor(os.cpu_count() or 1, "fewstroke-request")
         self._trainings = ThreadPoolExecutor(1, "fewstroke-training")
@@ -78,6 +90,8 @@ class Worker:
             "footage": self.footage,
             "model": self.model,
             "frame": self.frame,
+            "prepare": self.prepare,
+            "render": self.render,
             "train": self.train,
         }
 
@@ -85,6 +99,8 @@ class Worker:
         """Takes requests until there are no more; then ends those that run, and returns when they have."""
         for line in lines:
             self._take(line)
+            if self.quitting:
+                break
         for stop in list(self._stops.values()):
             stop.set()
         self._frames.shutdown()
@@ -159,6 +175,26 @@ class Worker:
         if made:
             self._evaluate(node, frame, stop.cancel)
         return {"frame": frame, "path": str(node.path_of(frame)), "space": node.space(), "made": made}
+
+    def render(self, tell: Tell, stop: _Stop, **fields: Any) -> dict[str, Any]:
+        """Frames of a saved graph that ends in a Write (see `_Frames`); those that are there already are left alone.
+
+        Says "frame" for each, with its path and what was found in its place (`Found`). Gives the frames by what was
+        found: those under "damaged" and "foreign" were made again.
+        """
+        asked = _Frames.of(fields)
+        found: dict[Found, list[int]] = {kind: [] for kind in Found}
+        for event in asked.each(finish_frames, stop, self._evaluate):
+            found[event.result].append(event.frame)
+            path = str(asked.write.path_of(event.frame))
+            tell("frame", frame=event.frame, path=path, found=event.result, done=event.done, total=event.total)
+        return {kind: str(FrameRange.of(sorted(frames))) for kind, frames in found.items()}
+
+    def prepare(self, tell: Tell, stop: _Stop, **fields: Any) -> dict[str, Any]:
+        """Works out motion and registrations of the same frames into the disk cache; says "frame" for each."""
+        for event in _Frames.of(fields).each(prepare_frames, stop, self._evaluate):
+            tell("frame", frame=event.frame, done=event.done, total=event.total)
+        return {}
 
     def train(
         self,
@@ -235,6 +271,9 @@ class Worker:
             if stop := self._stops.get(fields.get("of")):
                 stop.set()
             self._answer({"id": name, "event": "done"})
+        elif do == "quit":
+            self.quitting = True
+            self._answer({"id": name, "event": "done"})
         elif do not in self._requests:
             self._fail(name, ParameterError(f"there is no request '{do}'; there are {', '.join(self._requests)}"))
         else:
@@ -284,6 +323,60 @@ class Worker:
         )
 
 
+@dataclass(frozen=True)
+class _Frames:
+    """Frames of a graph, and how many at once."""
+
+    write: Write
+    frames: FrameRange
+    jobs: int
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "_Frames":
+        """From the fields of a request. Raises ParameterError where one is unknown."""
+        try:
+            return cls.load(**fields)
+        except TypeError as error:
+            raise ParameterError(f"these are no frames of a graph: {str(error).partition(') ')[2] or error}") from None
+
+    @classmethod
+    def load(
+        cls,
+        graph: str,
+        frames: str = "",
+        *,
+        syntax: str = "fileseq",
+        map: Iterable[str] = (),
+        path_mapping: str = "",
+        jobs: int = 0,
+        device: str = Device.AUTO,
+    ) -> "_Frames":
+        """What may be asked.
+
+        frames        "1001-1040x2"; as OpenJobDescription writes it where `syntax` is "openjd"; empty: all there are
+        map           "THERE=HERE" texts: where paths in the graph lie on this machine
+        path_mapping  the same as a rules file of OpenJobDescription
+        jobs          frames at once; 0: one per core
+        """
+        mapping = PathMapping.parse(map)
+        if path_mapping:
+            mapping += PathMapping.read_openjd(Path(path_mapping))
+        wanted = None
+        if frames:
+            wanted = FrameRange.from_openjd(frames) if syntax == "openjd" else FrameRange.parse(frames)
+        cores = os.cpu_count() or 1
+        jobs = min(jobs or cores, cores if wanted is None else len(wanted))
+        node = load_graph(Path(graph), mapping=mapping, device=device, threads=max(1, cores // jobs))
+        if not isinstance(node, Write):
+            raise ParameterError(f"{graph} ends in a {type(node).__name__}, which writes nothing; save it with a Write")
+        wanted = wanted or node.frames()
+        node.check(wanted)
+        return cls(node, wanted, jobs)
+
+    def each(self, do: Callable[..., Iterator[FrameDone]], stop: _Stop, evaluator: Evaluator) -> Iterator[FrameDone]:
+        return do(self.write, self.frames, jobs=self.jobs, cancel=stop.cancel, evaluator=evaluator)
+
+
 def _shot(fields: Mapping[str, Any]) -> Shot:
     """A shot from JSON. Raises ParameterError where a field is unknown."""
     try:
@@ -322,13 +415,68 @@ def run(requests: TextIO) -> None:
     """Serves requests on standard output, which from here on belongs to the answers alone."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints, natively or not
+    signal.signal(signal.SIGTERM, _end)
+    Worker(_answering(answers)).serve(requests)
+
+
+def listen(path: Path) -> None:
+    """Serves whoever connects to a socket, until one of them asks to quit or the socket's file is gone."""
+    signal.signal(signal.SIGTERM, _end)
+    evaluator = Evaluator()
+    ended = threading.Event()
+    with socket.socket(socket.AF_UNIX) as server:
+        path.unlink(missing_ok=True)
+        try:
+            server.bind(str(path))
+        except OSError as error:
+            raise ParameterError(
+                f"the socket {path} cannot be made ({error}); choose a shorter or another path"
+            ) from None
+        server.listen()
+        server.settimeout(LOOK_SECONDS)
+
+        def serve(connection: socket.socket) -> None:
+            lines, answers = (connection.makefile(mode, encoding="utf-8") for mode in "rw")
+            worker = Worker(_answering(answers), evaluator)
+            worker.serve(_until_reset(lines))
+            if worker.quitting:
+                path.unlink(missing_ok=True)
+                ended.set()
+            for file in (lines, answers, connection):
+                with contextlib.suppress(OSError):  # what was left to say to an asker that is gone
+                    file.close()
+
+        while path.exists() and not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                connection, _ = server.accept()
+                connection.setblocking(True)
+                threading.Thread(target=serve, args=(connection,), name="fewstroke-asker", daemon=True).start()
+
+
+def _until_reset(lines: TextIO) -> Iterable[str]:
+    """The lines of an asker, also of one that is killed."""
+    with contextlib.suppress(OSError):
+        yield from lines
+
+
+LOOK_SECONDS = 0.5
+"""How often a worker looks whether its socket is still there: a session's folder is deleted when the session ends."""
+
+
+def _answering(answers: TextIO) -> Callable[[dict[str, Any]], None]:
     lock = threading.Lock()
 
     def answer(event: dict[str, Any]) -> None:
         line = json.dumps(event) + "\n"
         # Where the host is gone, requests are about to end, too; a training must not lose its last steps over this.
-        with lock, contextlib.suppress(OSError):
+        with lock, contextlib.suppress(OSError, ValueError):
             answers.write(line)
             answers.flush()
 
-    Worker(answer).serve(requests)
+    return answer
+
+
+def _end(number: int, frame: Any) -> None:
+    """SIGTERM: at once, but with nothing half-written left behind."""
+    discard_unfinished()
+    os._exit(128 + number)

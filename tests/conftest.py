@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 import OpenImageIO as oiio
 import pytest
+from hypothesis import settings
 
 Save = Callable[..., Path]
+
+settings.register_profile("fewstroke", deadline=None)  # a busy machine is no failure
+settings.load_profile("fewstroke")
 
 
 @pytest.fixture(autouse=True)

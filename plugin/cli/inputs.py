@@ -7,8 +7,9 @@ import typer
 from fewstroke.nodes.guide import GuideParams
 from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.shot import Shot
+from fewstroke.nodes.write import Write, WriteParams
 
-from .options import Footage, FootageSpace, Frames, Jobs, Matte, Out, Vectors
+from .options import Chunk, Footage, FootageSpace, Frames, Jobs, Matte, Out, Vectors
 from .sequence import write_sequence
 
 
@@ -16,6 +17,7 @@ def filter_(
     footage: Footage,
     out: Out,
     frames: Frames = None,
+    chunk: Chunk = None,
     strength: Annotated[float, typer.Option(help="0 to 1: how much of the filtered picture is taken.")] = 1.0,
     radius: Annotated[int, typer.Option(help="Frames before and after that are averaged.")] = PrefilterParams.radius,
     noise: Annotated[float, typer.Option(help="Noise, in 1/255 of the encoded value. Default: measured.")] = 0.0,
@@ -27,8 +29,8 @@ def filter_(
     """Take the noise out of a shot along its motion (the temporal prefilter)."""
     prefilter = PrefilterParams(strength, radius, noise, spatial)
     shot = Shot(footage, footage_space, vectors=vectors, prefilter=prefilter)
-    node, plate = shot.source_node, shot.footage_node
-    write_sequence(lambda threads: node, plate, out, frames=frames, jobs=jobs, working=plate.working())
+    write = Write(WriteParams(out, working=shot.footage_node.working()), image=shot.source_node)
+    write_sequence(lambda threads: write, frames=frames, chunk=chunk, jobs=jobs)
 
 
 def guide(
@@ -36,6 +38,7 @@ def guide(
     keyframe: Annotated[int, typer.Option(help="The painted frame, over which the points are strewn.")],
     out: Out,
     frames: Frames = None,
+    chunk: Chunk = None,
     spacing: Annotated[float, typer.Option(help="Distance of points, pixels at height 288.")] = GuideParams.spacing,
     sigma: Annotated[float, typer.Option(help="Size of the Gaussians, pixels at height 288.")] = GuideParams.sigma,
     seed: Annotated[int, typer.Option(min=0, help="Of places and colours.")] = 0,
@@ -48,5 +51,5 @@ def guide(
     shot = Shot(footage, footage_space, matte, vectors, guide=GuideParams(keyframe, spacing, sigma, seed))
     node = shot.guide_node
     assert node is not None
-    plate = shot.footage_node
-    write_sequence(lambda threads: node, plate, out, frames=frames, jobs=jobs, working=plate.working())
+    write = Write(WriteParams(out, working=shot.footage_node.working()), image=node)
+    write_sequence(lambda threads: write, frames=frames, chunk=chunk, jobs=jobs)

@@ -11,7 +11,7 @@ from .info import info
 from .inputs import filter_, guide
 from .interrupt import INTERRUPTED
 from .output import output
-from .render import render
+from .render import prepare, render
 from .train import train
 from .worker import worker
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(render)
+app.command()(prepare)
 app.command()(info)
 app.command("filter")(filter_)
 app.command()(guide)
@@ -32,10 +33,10 @@ app.command()(worker)
 
 
 def run() -> None:
-    """The entry point: `--json` may stand anywhere, and no mistake of a user ends in a traceback."""
+    """The entry point: `--json` and `--openjd` may stand anywhere, and no mistake of a user ends in a traceback."""
     arguments = sys.argv[1:]
-    output.as_json = "--json" in arguments
-    sys.exit(main([argument for argument in arguments if argument != "--json"]))
+    output.as_json, output.as_openjd = "--json" in arguments, "--openjd" in arguments
+    sys.exit(main([argument for argument in arguments if argument not in ("--json", "--openjd")]))
 
 
 def main(arguments: list[str]) -> int:

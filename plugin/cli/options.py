@@ -1,5 +1,6 @@
 """Options that several commands share, with one text each."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,3 +14,6 @@ Vectors = Annotated[
 ]
 FootageSpace = Annotated[str, typer.Option(help="Colour space of the footage, as ACEScg. Default: what the files say.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Frames at once. Default: one per core.")]
+Chunk = Annotated[str | None, typer.Option(help="2/8: only the second of eight even parts of the frames.")]
+Map = Annotated[list[str] | None, typer.Option("--map", help="THERE=HERE: where a path in the graph lies here.")]
+PathRules = Annotated[Path | None, typer.Option("--path-mapping", help="The same, a rules file of OpenJobDescription.")]

@@ -1,7 +1,8 @@
 """What the command says, to people or to programs.
 
 People get short lines, and progress bars on a terminal only. Programs that pass `--json` get one JSON object per line
-on standard output, each with an "event"; errors are events, too.
+on standard output, each with an "event"; errors are events, too. OpenJobDescription's runners, with `--openjd`, get
+lines that they take for progress, status and the reason of a failure.
 """
 
 import json
@@ -19,28 +20,36 @@ console = Console(stderr=True, highlight=False)
 class Output:
     """The one place that prints.
 
-    as_json  machine-readable lines instead of text for people
+    as_json    machine-readable lines instead of text for people
+    as_openjd  lines for whoever runs this as a task of OpenJobDescription
     """
 
     def __init__(self) -> None:
         self.as_json = False
+        self.as_openjd = False
 
-    def event(self, event: str, text: str, **facts: Any) -> None:
-        """Something happened: `text` for people, `event` and `facts` for programs."""
+    def event(self, event: str, text: str, *, progress: float | None = None, **facts: Any) -> None:
+        """Something happened: `text` for people, `event` and `facts` for programs; `progress` of the whole, 0 to 1."""
         if self.as_json:
             print(json.dumps({"event": event, **facts}), flush=True)
+        elif self.as_openjd:
+            if progress is not None:
+                print(f"openjd_progress: {100 * progress:.1f}")
+            print(f"openjd_status: {' '.join(text.split())}", flush=True)
         else:
             console.print(text, markup=False, soft_wrap=True)
 
     def error(self, message: str, exit_code: int) -> None:
         if self.as_json:
             print(json.dumps({"event": "error", "message": message, "exit_code": exit_code}), flush=True)
+        elif self.as_openjd:
+            print(f"openjd_fail: {' '.join(message.split())}", flush=True)
         else:
             console.print(f"fewstroke: {message}", markup=False, soft_wrap=True)
 
     @property
     def has_bars(self) -> bool:
-        return not self.as_json and sys.stderr.isatty()
+        return not (self.as_json or self.as_openjd) and sys.stderr.isatty()
 
     @contextmanager
     def bar(self, label: str, total: float | None = None) -> Iterator["Bar"]:

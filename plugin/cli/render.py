@@ -1,43 +1,114 @@
-"""`fewstroke render`: a trained model over the frames of a shot."""
+"""`fewstroke render`: a graph over the frames of a shot; a saved one, or made of a trained model and footage."""
 
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from fewstroke.engine.errors import GraphError, ParameterError
 from fewstroke.engine.sessions import Device, read_info
 from fewstroke.engine.stylizer import TILE
-from fewstroke.nodes.node import Node
+from fewstroke.nodes.graph import load_graph, save_graph
+from fewstroke.nodes.mapping import PathMapping
 from fewstroke.nodes.shot import as_trained, stylized
+from fewstroke.nodes.write import Write, WriteParams
 
-from .options import Footage, Frames, Jobs, Matte, Out, Vectors
-from .sequence import write_sequence
+from .options import Chunk, Frames, Jobs, Map, PathRules
+from .output import output
+from .sequence import prepare_sequence, write_sequence
 
 
 def render(
-    model: Annotated[str, typer.Option(help="The .onnx file that `fewstroke train` made.")],
-    footage: Footage,
-    out: Out,
-    frames: Frames = None,
-    matte: Matte = None,
-    vectors: Vectors = None,
+    graph: Annotated[Path | None, typer.Argument(help="shot.json, a saved graph.")] = None,
+    model: Annotated[str | None, typer.Option(help="The .onnx file that `fewstroke train` made.")] = None,
+    footage: Annotated[str | None, typer.Option(help="plate.####.exr, plate.%04d.png, a movie or one picture.")] = None,
+    out: Annotated[str | None, typer.Option(help="Where to write: out.####.exr, or .png, .tif, .jpg, .dpx.")] = None,
+    matte: Annotated[str | None, typer.Option(help="Region of interest, a sequence: outside, footage passes.")] = None,
+    vectors: Annotated[
+        str | None,
+        typer.Option(help="Rendered shots: EXR sequence with a motion-vector pass, used for estimated motion."),
+    ] = None,
     footage_space: Annotated[
-        str, typer.Option(help="Colour space of the footage. Default: that of the training footage.")
-    ] = "",
-    strength: Annotated[float, typer.Option(help="0 to 1: how much of the painting is mixed in.")] = 1.0,
+        str | None, typer.Option(help="Colour space of the footage. Default: that of the training footage.")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="0 to 1: how much of the painting is mixed in. Default: 1.")
+    ] = None,
     steadiness: Annotated[
-        float, typer.Option(help="0 to 1: how far painted neighbours are averaged in, against flicker.")
-    ] = 0.0,
+        float | None, typer.Option(help="0 to 1: how far painted neighbours are averaged in, against flicker.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the graph to this file, shot.json, and no frame.")] = None,
+    frames: Frames = None,
+    chunk: Chunk = None,
+    map_: Map = None,
+    path_mapping: PathRules = None,
     jobs: Jobs = None,
     tile: Annotated[int, typer.Option(min=16, help="Largest piece run at once, pixels; bounds memory.")] = TILE,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, tensorrt, directml or coreml.")] = Device.AUTO,
 ) -> None:
-    """Paint every frame with a trained model, in any order."""
-    facts = read_info(model)
-    shot = as_trained(facts, footage, footage_space=footage_space, matte=matte, vectors=vectors)
+    """Paint every frame that is not there yet, in any order: of a saved graph, or with a trained model."""
+    decided = {
+        "--model": model, "--footage": footage, "--out": out, "--matte": matte, "--vectors": vectors,
+        "--footage-space": footage_space, "--strength": strength, "--steadiness": steadiness, "--save": save,
+    }  # fmt: skip
+    if graph is not None:
+        if given := [name for name, value in decided.items() if value is not None]:
+            raise ParameterError(f"{given[0]} is a matter of the graph {graph}; save the graph anew with it")
+        build = saved(graph, map_, path_mapping, device=device, tile=tile)
+    else:
+        for name in ("--model", "--footage", "--out"):
+            if decided[name] is None:
+                raise ParameterError(f"{name} is missing; give it, or a saved graph in place of all")
+        if map_ or path_mapping:
+            raise ParameterError(
+                "--map and --path-mapping are for the paths in a saved graph; give the paths as they are here"
+            )
+        assert model is not None and footage is not None and out is not None
+        facts = read_info(model)
+        shot = as_trained(facts, footage, footage_space=footage_space or "", matte=matte, vectors=vectors)
 
-    def build(threads: int) -> Node:
-        return stylized(
-            shot, model, strength=strength, steadiness=steadiness, device=device, threads=threads, tile=tile
-        )
+        def build(threads: int) -> Write:
+            painted = stylized(
+                shot,
+                model,
+                strength=1.0 if strength is None else strength,
+                steadiness=steadiness or 0.0,
+                device=device,
+                threads=threads,
+                tile=tile,
+            )
+            return Write(WriteParams(out, working=facts.working_space), image=painted)
 
-    write_sequence(build, shot.footage_node, out, frames=frames, jobs=jobs, working=facts.working_space)
+    if save is not None:
+        save_graph(build(1), save)
+        output.event("saved", f"the graph is {save}; render it with `fewstroke render {save}`", graph=str(save))
+    else:
+        write_sequence(build, frames=frames, chunk=chunk, jobs=jobs)
+
+
+def prepare(
+    graph: Annotated[Path, typer.Argument(help="shot.json, a saved graph.")],
+    frames: Frames = None,
+    chunk: Chunk = None,
+    map_: Map = None,
+    path_mapping: PathRules = None,
+    jobs: Jobs = None,
+) -> None:
+    """Work out motion and registrations of frames into the cache, so that rendering them finds them there."""
+    prepare_sequence(saved(graph, map_, path_mapping), frames=frames, chunk=chunk, jobs=jobs)
+
+
+def saved(graph: Path, map_: list[str] | None, rules: Path | None, **running: Any) -> Callable[[int], Write]:
+    """What makes the last node of a saved graph, told how many threads a frame may use."""
+    mapping = PathMapping.parse(map_ or [])
+    if rules is not None:
+        mapping += PathMapping.read_openjd(rules)
+
+    def build(threads: int) -> Write:
+        node = load_graph(graph, mapping=mapping, threads=threads, **running)
+        if not isinstance(node, Write):
+            raise GraphError(f"{graph} ends in a {type(node).__name__}, which writes nothing; save it with a Write")
+        return node
+
+    return build

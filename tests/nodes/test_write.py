@@ -17,7 +17,7 @@ from fewstroke.engine.image import Alpha, Image
 from fewstroke.nodes.node import Node, never
 from fewstroke.nodes.read import Read, ReadParams
 from fewstroke.nodes.render import Evaluator, render_frames
-from fewstroke.nodes.write import Write, WriteParams, is_whole
+from fewstroke.nodes.write import Found, Write, WriteParams, find
 
 
 class Given(Node):
@@ -213,17 +213,18 @@ def test_equal_results_are_equal_bytes(tmp_path, rng, suffix):
 
 
 @pytest.mark.parametrize("suffix", ALL)
-def test_is_whole(tmp_path, rng, suffix):
+def test_what_is_found_in_a_frames_place(tmp_path, rng, suffix):
     node = Write(WriteParams(str(tmp_path / f"a.#.{suffix}")), image=Given(Image(rng.random((48, 64, 3), np.float32))))
     path, key = node.path_of(3), node.stamp(3)
-    assert not node.is_done(3)
+    assert node.found(3) is Found.MISSING and not node.is_done(3)
     Evaluator()(node, 3)
-    assert node.is_done(3) == is_whole(path, key) == (suffix != "hdr")
-    assert not is_whole(path, node.stamp(4)) and not is_whole(path, "")
+    assert node.found(3) is find(path, key) is (Found.FOREIGN if suffix == "hdr" else Found.WHOLE)
+    assert node.is_done(3) == (suffix != "hdr")
+    assert find(path, node.stamp(4)) is find(path, "") is Found.FOREIGN
     data = path.read_bytes()
     for damaged in (data[:-1], data[: len(data) // 2], data[:100], b""):
         path.write_bytes(damaged)
-        assert not is_whole(path, key)
+        assert find(path, key) is Found.DAMAGED or suffix == "hdr"
 
 
 def test_the_stamp_follows_pixels_and_parameters_but_not_the_place(tmp_path, rng):
