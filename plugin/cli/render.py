@@ -16,7 +16,7 @@ from fewstroke.nodes.write import Write, WriteParams
 
 from .options import Chunk, Frames, Jobs, Map, PathRules
 from .output import output
-from .sequence import prepare_sequence, write_sequence
+from .sequence import prepare_sequence, write_on_cluster, write_sequence
 
 
 def render(
@@ -43,6 +43,9 @@ def render(
     chunk: Chunk = None,
     map_: Map = None,
     path_mapping: PathRules = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="tcp://host:8786: let the workers of a dask.distributed cluster do it.")
+    ] = None,
     jobs: Jobs = None,
     tile: Annotated[int, typer.Option(min=16, help="Largest piece run at once, pixels; bounds memory.")] = TILE,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, tensorrt, directml or coreml.")] = Device.AUTO,
@@ -80,7 +83,13 @@ def render(
             )
             return Write(WriteParams(out, working=facts.working_space), image=painted)
 
-    if save is not None:
+    if scheduler is not None:
+        if graph is None:
+            raise ParameterError("--scheduler takes a saved graph, which its workers can read; make one with --save")
+        if path_mapping is not None:
+            raise ParameterError("--scheduler knows no --path-mapping; give --map, which goes for all its workers")
+        write_on_cluster(build, scheduler, graph.absolute(), frames=frames, chunk=chunk, map=map_ or [], device=device)
+    elif save is not None:
         save_graph(build(1), save)
         output.event("saved", f"the graph is {save}; render it with `fewstroke render {save}`", graph=str(save))
     else:

@@ -4,8 +4,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from fewstroke.engine.errors import FrameMissingError, ParameterError
+from fewstroke.engine.errors import FrameMissingError, GraphError, ParameterError
 from fewstroke.engine.frames import FrameRange
 from fewstroke.nodes.node import Node
 from fewstroke.nodes.read import Read
@@ -41,6 +42,30 @@ def write_sequence(
         for event in finish_frames(write, wanted, jobs=jobs, cancel=interrupt.cancel):
             bar.show(event.done, report.frame(event.frame, event.result))
         write.sweep()
+    report.end()
+
+
+def write_on_cluster(
+    build: Callable[[int], Write],
+    scheduler: str,
+    graph: Path,
+    *,
+    frames: str | None,
+    chunk: str | None,
+    map: list[str],
+    device: str,
+) -> None:
+    """As `write_sequence`, by the workers of a dask.distributed cluster."""
+    try:
+        from fewstroke.plugin.cluster import finish_on_cluster
+    except ModuleNotFoundError as error:
+        raise GraphError(f"--scheduler needs the package {error.name}; pip install 'fewstroke[dask]'") from None
+    write = build(1)
+    wanted = choose_frames(write, frames, chunk)
+    report = Report(write, len(wanted))
+    with interruptible(_last_act) as interrupt, output.bar("rendering", len(wanted)) as bar:
+        for event in finish_on_cluster(scheduler, graph, wanted, map=map, device=device, cancel=interrupt.cancel):
+            bar.show(event.done, report.frame(event.frame, event.result))
     report.end()
 
 

@@ -1,0 +1,99 @@
+"""The job templates of install/farm, run by OpenJobDescription's own command."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import yaml
+from farms import COMMAND, ENVIRONMENT, contents, make_shot, run
+
+FARM = Path(__file__).resolve().parents[2] / "install" / "farm"
+OPENJD = Path(sysconfig.get_path("scripts")) / "openjd"
+
+
+def template(name: str) -> Path:
+    return FARM / name / "template.yaml"
+
+
+def openjd(*arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [OPENJD, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **ENVIRONMENT},
+    )
+
+
+def parameters(**values: object) -> list[str]:
+    given = {"Python": sys.executable, **values}
+    return [part for name, value in given.items() for part in ("-p", f"{name}={value}")]
+
+
+@pytest.mark.parametrize("name", ["shot", "render", "blender"])
+def test_templates_are_valid(name: str) -> None:
+    with openjd("check", template(name)) as process:
+        assert process.stdout is not None
+        said = process.stdout.read()
+    assert process.returncode == 0, said
+
+
+@pytest.mark.slow
+def test_chunks_in_parallel_sessions_are_the_frames_of_one_run(tmp_path: Path) -> None:
+    graph = make_shot(tmp_path, 9)
+    assert run(COMMAND, "render", graph).returncode == 0
+    right = contents(tmp_path / "out")
+    for path in (tmp_path / "out").iterdir():
+        path.unlink()
+    rules = tmp_path / "rules.json"
+    rule = {"source_path_format": "POSIX", "source_path": "/mnt/show", "destination_path": str(tmp_path)}
+    rules.write_text(json.dumps({"version": "pathmapping-1.0", "path_mapping_rules": [rule]}))
+    graph.write_text(graph.read_text().replace('"plate.####.exr"', '"/mnt/show/plate.####.exr"'))
+    values = parameters(Graph=graph, Frames="1-9", Cache=tmp_path / "cache")
+    sessions = [
+        openjd(
+            "run", template("render"), *values, "--step", "Render", "--path-mapping-rules", f"file://{rules}",
+            "--tasks", json.dumps([{"Frames": chunk} for chunk in chunks]),
+        )
+        for chunks in (["1-5:2", "2-4:2"], ["6-9"])
+    ]  # fmt: skip
+    for session in sessions:
+        said, _ = session.communicate()
+        assert session.returncode == 0, said
+        # One worker for all chunks of a session, gone with it.
+        assert said.count("fewstroke.plugin.task, start") <= 1 and "openjd_progress: 100.0" in said
+    assert contents(tmp_path / "out") == right
+
+
+@pytest.mark.slow
+def test_a_shot_is_trained_prepared_and_rendered(tmp_path: Path) -> None:
+    make_shot(tmp_path, 6)
+    for name in ("shot.json", "shot.onnx"):
+        (tmp_path / name).unlink()
+    (tmp_path / "plate.0002.exr").rename(tmp_path / "key.exr")
+    save_again = (tmp_path / "key.exr").read_bytes()
+    (tmp_path / "plate.0002.exr").write_bytes(save_again)
+    values = parameters(
+        Folder=tmp_path, Painting=tmp_path / "key.exr", Keyframe=2, Steps=2, Frames="1-6", ChunkSize=3,
+        Cache=tmp_path / "cache",
+    )  # fmt: skip
+    with openjd("run", template("shot"), *values) as process:
+        assert process.stdout is not None
+        said = process.stdout.read()
+    assert process.returncode == 0, said
+    assert sorted(contents(tmp_path / "painted")) == [f"painted.{frame:04d}.exr" for frame in range(1, 7)]
+    assert list((tmp_path / "cache").rglob("*.artefact"))
+    again = run(COMMAND, "render", tmp_path / "shot.json", "--json")
+    assert '"whole": "1-6"' in again.stdout
+
+
+def test_the_bundle_for_deadline_names_parameters_that_there_are() -> None:
+    values = yaml.safe_load((FARM / "render" / "parameter_values.yaml").read_text())["parameterValues"]
+    known = {each["name"] for each in yaml.safe_load(template("render").read_text())["parameterDefinitions"]}
+    assert {value["name"] for value in values} <= known
+    assets = yaml.safe_load((FARM / "render" / "asset_references.yaml").read_text())["assetReferences"]
+    assert set(assets) == {"inputs", "outputs", "referencedPaths"}
