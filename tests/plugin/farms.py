@@ -23,15 +23,15 @@ TASK = [sys.executable, "-m", "fewstroke.plugin.task"]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 
 
-def make_shot(folder: Path, frames: int, width: int = 70, height: int = 51, seed: int = 0) -> Path:
+def make_shot(folder: Path, frames: int, width: int = 70, height: int = 51, *, prefilter: bool = True) -> Path:
     """The graph, `shot.json`; beside it plate.####.exr, shot.onnx, and where its frames go, `out/`."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     canvas = rng.random((height, width + frames, 3)).astype(np.float32)
     for frame in range(1, frames + 1):
         save(folder / f"plate.{frame:04d}.exr", canvas[:, frame : frame + width])
     generator = random_generator()
     (folder / "shot.onnx").write_bytes(export_model(generator, facts(generator)))
-    shot = Shot(str(folder / "plate.####.exr"), prefilter=PrefilterParams(radius=1))
+    shot = Shot(str(folder / "plate.####.exr"), prefilter=PrefilterParams(radius=1) if prefilter else None)
     painted = stylized(shot, str(folder / "shot.onnx"))
     save_graph(Write(WriteParams(str(folder / "out" / "o.####.exr")), image=painted), folder / "shot.json")
     return folder / "shot.json"
