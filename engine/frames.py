@@ -82,7 +82,7 @@ class FrameRange:
     def from_fileseq(cls, text: str) -> "FrameRange":
         """From all that fileseq knows: "1-9x2", "1-9y2" (what x leaves out), "1-9:3" (staggered)."""
         try:
-            frames = tuple(FrameSet(text))
+            frames = tuple(int(frame) for frame in FrameSet(text))
         except (ParseException, ValueError, OverflowError):
             frames = ()
         if not frames:

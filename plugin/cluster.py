@@ -45,7 +45,7 @@ def finish_on_cluster(
     with client:
         stop = Event(f"fewstroke-{uuid.uuid4().hex}", client=client)
         # Twice as many chunks as there are threads at least, so that none waits for the slowest for long.
-        threads = sum(client.nthreads().values()) or 1
+        threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()) or 1
         count = max(-(-len(frames) // CHUNK), min(len(frames), 2 * threads))
         chunks = [frames.chunk(number, count) for number in range(1, count + 1)]
         waiting = [

@@ -436,7 +436,8 @@ def listen(path: Path) -> None:
         server.settimeout(LOOK_SECONDS)
 
         def serve(connection: socket.socket) -> None:
-            lines, answers = (connection.makefile(mode, encoding="utf-8") for mode in "rw")
+            lines = connection.makefile("r", encoding="utf-8")
+            answers = connection.makefile("w", encoding="utf-8")
             worker = Worker(_answering(answers), evaluator)
             worker.serve(_until_reset(lines))
             if worker.quitting:

@@ -58,7 +58,7 @@ def render(
     if graph is not None:
         if given := [name for name, value in decided.items() if value is not None]:
             raise ParameterError(f"{given[0]} is a matter of the graph {graph}; save the graph anew with it")
-        build = saved(graph, map_, path_mapping, device=device, tile=tile)
+        build: Callable[[int], Write] = saved(graph, map_, path_mapping, device=device, tile=tile)
     else:
         for name in ("--model", "--footage", "--out"):
             if decided[name] is None:

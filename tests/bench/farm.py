@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,26 +52,21 @@ def throughput(graph: Path, frames: int, rounds: int) -> None:
     for _ in range(rounds):
         for processes, times in seconds.items():
             shutil.rmtree(out, ignore_errors=True)
-            jobs = 2 if processes == 1 else 1
-            times.append(
-                timed(
-                    *(["--chunk", f"{n}/{processes}", "--jobs", str(jobs)] for n in range(1, processes + 1)),
-                    graph=graph,
-                )
-            )
+            jobs = "2" if processes == 1 else "1"
+            shares = [["--chunk", f"{number}/{processes}", "--jobs", jobs] for number in range(1, processes + 1)]
+            times.append(timed(graph, shares))
             got = contents(out)
             right = right or got
             assert got == right and len(got) == frames, f"{processes} processes gave other frames"
     print(f"{frames} frames of 960x540, {rounds} rounds, every file the same bit for bit")
     for processes, times in seconds.items():
-        print(f"  {processes} processes: {told(times)} s, {told([t / frames * 1000 for t in times])} ms a frame")
-    print(
-        f"  1 process of 2 threads / 2 processes: {told([a / b for a, b in zip(seconds[1], seconds[2], strict=True)])}"
-    )
+        print(f"  {processes} processes: {told(times)} s")
+    ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
+    print(f"  one process with two threads took this many times as long as two processes: {told(ratios)}")
 
 
-def timed(*shares: list[str], graph: Path) -> float:
-    """Seconds that processes take side by side, each with its share of the frames and of two threads."""
+def timed(graph: Path, shares: list[list[str]]) -> float:
+    """Seconds that processes take side by side, each with its share of the frames."""
     start = time.perf_counter()
     running = [
         subprocess.Popen([*COMMAND, "render", str(graph), *share], stderr=subprocess.DEVNULL) for share in shares
@@ -80,43 +77,43 @@ def timed(*shares: list[str], graph: Path) -> float:
 
 
 def overhead(graph: Path, rounds: int) -> None:
-    write = load_graph(graph, threads=os.cpu_count() or 1)
-    evaluate = Evaluator()
-    cold, task, worker = [], [], []
-    socket = graph.parent / "s"
-    subprocess.run([*TASK, "start", str(socket)], check=True)
-    with Worker([*COMMAND, "worker"]) as asked:
-        for number in range(3 * rounds):
-            frame = 1 + number
-            for path in (graph.parent / "out").iterdir():
-                path.unlink()
-            evaluate(write, frame + 50)
-            own = measured(lambda: evaluate(write, frame))
-            (graph.parent / "out" / f"o.{frame:04d}.exr").unlink()
-            cold.append(measured(lambda: run(COMMAND, "render", str(graph), f"--frames={frame}")) - own)
-            for times, ask in (
-                (task, lambda: run(TASK, "render", str(socket), str(graph), f"--frames={frame}")),
-                (worker, lambda: asked.ask("render", graph=str(graph), frames=str(frame)).wait()),
-            ):
-                ask()  # the model is loaded, the footage known
-                (graph.parent / "out" / f"o.{frame:04d}.exr").unlink()
-                again = measured(lambda: evaluate(write, frame))
-                (graph.parent / "out" / f"o.{frame:04d}.exr").unlink()
-                times.append(measured(ask) - again)
-    subprocess.run([*TASK, "stop", str(socket)], check=True)
-    print("overhead of a task of one frame, beyond the frame itself")
-    for name, times in (("cold process", cold), ("task and warm worker", task), ("within the worker", worker)):
-        print(f"  {name}: {told([1000 * t for t in times])} ms")
+    """One frame, asked for in three ways, each against the same frame in this process, right before it."""
+    here, evaluate = load_graph(graph), Evaluator()
+    socket = str(graph.parent / "s")
+    subprocess.run([*TASK, "start", socket], check=True)
+    evaluate(here, 100)  # the first frame of a process also lists the footage and fills caches
+    with Worker([*COMMAND, "worker"]) as worker:
+        ways: dict[str, Callable[[int], object]] = {
+            "cold process": lambda frame: run(*COMMAND, "render", str(graph), f"--frames={frame}"),
+            "task and warm worker": lambda frame: run(*TASK, "render", socket, str(graph), f"--frames={frame}"),
+            "warm worker": lambda frame: worker.ask("render", graph=str(graph), frames=str(frame)).wait(),
+        }
+        beyond: dict[str, list[float]] = {name: [] for name in ways}
+        for frame in range(1, 3 * rounds + 1):
+            for name, ask in ways.items():
+                warm = name != "cold process"
+                # A warm worker has painted the frame already, and only writes it: what is asked is what asking costs.
+                for make in (partial(evaluate, here), ask) if warm else ():
+                    remake(graph, frame, make)
+                alone = partial(evaluate if warm else Evaluator(), here)
+                own = remake(graph, frame, alone)
+                beyond[name].append(remake(graph, frame, ask) - own)
+    subprocess.run([*TASK, "stop", socket], check=True)
+    print("a task of one frame, beyond the frame itself")
+    for name, times in beyond.items():
+        print(f"  {name}: {told([1000 * seconds for seconds in times])} ms")
 
 
-def run(command: list[str], *arguments: str) -> None:
-    subprocess.run([*command, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def measured(action: object) -> float:
+def remake(graph: Path, frame: int, make: Callable[[int], object]) -> float:
+    """Seconds that it takes to make a frame that is not there."""
+    (graph.parent / "out" / f"o.{frame:04d}.exr").unlink(missing_ok=True)
     start = time.perf_counter()
-    action()  # type: ignore[operator]
+    make(frame)
     return time.perf_counter() - start
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def told(values: list[float]) -> str:

@@ -85,6 +85,12 @@ def test_frames_of_a_cluster_are_those_of_one_process_though_a_worker_is_killed(
 
 
 @pytest.mark.slow
+def test_a_scheduler_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    done = run(COMMAND, "render", make_shot(tmp_path, 2), "--scheduler", "tcp://127.0.0.1:9")
+    assert done.returncode == 1 and "tcp://127.0.0.1:9" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.slow
 def test_an_interrupted_asker_stops_the_cluster(cluster: Cluster, tmp_path: Path) -> None:
     graph = make_shot(tmp_path, FRAMES, 480, 270)
     cluster.add_worker()
