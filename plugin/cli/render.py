@@ -1,8 +1,8 @@
 """`fewstroke render`: a graph over the frames of a shot; a saved one, or made of a trained model and footage."""
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -58,30 +58,29 @@ def render(
     if graph is not None:
         if given := [name for name, value in decided.items() if value is not None]:
             raise ParameterError(f"{given[0]} is a matter of the graph {graph}; save the graph anew with it")
-        build: Callable[[int], Write] = saved(graph, map_, path_mapping, device=device, tile=tile)
+        build = saved(graph, map_, path_mapping, device=device, tile=tile)
     else:
         for name in ("--model", "--footage", "--out"):
             if decided[name] is None:
                 raise ParameterError(f"{name} is missing; give it, or a saved graph in place of all")
         if map_ or path_mapping:
-            raise ParameterError(
-                "--map and --path-mapping are for the paths in a saved graph; give the paths as they are here"
-            )
+            raise ParameterError("--map and --path-mapping are for a saved graph; give the paths as they are here")
         assert model is not None and footage is not None and out is not None
         facts = read_info(model)
         shot = as_trained(facts, footage, footage_space=footage_space or "", matte=matte, vectors=vectors)
+        paint = partial(
+            stylized,
+            shot,
+            model,
+            strength=1.0 if strength is None else strength,
+            steadiness=steadiness or 0.0,
+            device=device,
+            tile=tile,
+        )
+        params = WriteParams(out, working=facts.working_space)
 
         def build(threads: int) -> Write:
-            painted = stylized(
-                shot,
-                model,
-                strength=1.0 if strength is None else strength,
-                steadiness=steadiness or 0.0,
-                device=device,
-                threads=threads,
-                tile=tile,
-            )
-            return Write(WriteParams(out, working=facts.working_space), image=painted)
+            return Write(params, image=paint(threads=threads))
 
     if scheduler is not None:
         if graph is None:
@@ -108,8 +107,14 @@ def prepare(
     prepare_sequence(saved(graph, map_, path_mapping), frames=frames, chunk=chunk, jobs=jobs)
 
 
-def saved(graph: Path, map_: list[str] | None, rules: Path | None, **running: Any) -> Callable[[int], Write]:
-    """What makes the last node of a saved graph, told how many threads a frame may use."""
+class Build(Protocol):
+    """What makes the last node of a graph, told how many threads a frame may use."""
+
+    def __call__(self, threads: int) -> Write: ...
+
+
+def saved(graph: Path, map_: list[str] | None, rules: Path | None, **running: Any) -> Build:
+    """What makes a saved graph."""
     mapping = PathMapping.parse(map_ or [])
     if rules is not None:
         mapping += PathMapping.read_openjd(rules)

@@ -1,5 +1,6 @@
 """A dask.distributed cluster of real processes: a scheduler, workers, and one of them killed on the way."""
 
+import json
 import os
 import signal
 import subprocess
@@ -40,8 +41,6 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        import json
-
         return json.loads(self._file.read_text())["address"]
 
 
@@ -99,6 +98,7 @@ def test_an_interrupted_asker_stops_the_cluster(cluster: Cluster, tmp_path: Path
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
+        process.communicate()
     assert process.returncode == 130
     count = -1
     while count != (count := len(contents(tmp_path / "out"))):
