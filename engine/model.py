@@ -7,7 +7,7 @@ from typing import Any
 
 from .errors import ModelError
 
-FORMAT = 2
+FORMAT = 3
 """Raised when a model file changes in a way that older code cannot run, or that newer code cannot run any more."""
 
 METADATA_KEY = "fewstroke"
@@ -18,7 +18,7 @@ class ModelInfo:
     """Everything about a model that is not its weights. JSON values only.
 
     name            of the shot, for people
-    channels        what the input channels are, in order: "R", "G", "B", then the guide's
+    channels        what the input channels are, in order: "R", "G", "B", then the guide's and the ST map's
     working_space   the scene-linear OpenColorIO space that RGB goes in and comes out in
     footage_space   the space of the footage that it was trained on, which `render` takes for granted
     halo            how far around a pixel the network looks, pixels

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .errors import TrainingError
+from .exemplar import mislead
 from .keyframe import Keyframe
 
 
@@ -26,7 +27,7 @@ class PatchSampler:
     """Draws batches for ever. Every pixel of every eroded mask is as likely a centre as any other.
 
     A centre whose patch would reach over the picture's edge is moved inwards. Where a picture is smaller than a patch
-    the patch is as large as the picture allows, a multiple of 4.
+    the patch is as large as the picture allows, a multiple of 4. ST maps are led astray (`exemplar.mislead`).
     """
 
     def __init__(self, keyframes: Sequence[Keyframe], *, patch: int, batch: int, erode: int, seed: int):
@@ -66,8 +67,12 @@ class PatchSampler:
         """The next batch; the same sequence of batches for the same seed."""
         picks = self._places()
         elsewhere = self._places()
+        source = torch.stack([self._cut(self._sources, place) for place in picks])
+        if source.shape[1] > 6:
+            _, height, width = self._sources[0].shape
+            source = mislead(source, height, width, self._rng)
         return Patches(
-            source=torch.stack([self._cut(self._sources, place) for place in picks]),
+            source=source,
             target=torch.stack([self._cut(self._targets, place) for place in picks]),
             mask=torch.stack([self._cut(self._masks, place) for place in picks]),
             real=torch.stack([self._cut(self._targets, place) for place in elsewhere]),

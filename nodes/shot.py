@@ -1,26 +1,28 @@
 """A shot: footage, its painted keyframes, and the graph that feeds the network - the same in training and rendering."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from ..engine import color
+from ..engine.config import Preset
 from ..engine.errors import ImageError, ModelError, ShapeError
 from ..engine.image import Image, unpremultiply
 from ..engine.keyframe import Keyframe
 from ..engine.model import ModelInfo
 from ..engine.sessions import Device
 from ..engine.stylizer import TILE
-from .guide import Guide, GuideParams
+from .guide import Guide, GuideParams, RegisterParams
 from .motion import Vectors, VectorsParams
 from .node import Cancel, Node, never
 from .prefilter import Prefilter, PrefilterParams
 from .read import Read, ReadParams
 from .render import Evaluator
 from .steady import Steady, SteadyParams
+from .stmap import STMap
 from .stylize import Stylize, StylizeParams
 
 
@@ -49,6 +51,7 @@ class Shot:
                    estimated motion; None: motion is estimated
     prefilter      how the network's view of the footage is cleaned of noise; None: not at all
     guide          the guide layer the network is shown beside it; None: none
+    exemplar       whether it is shown, too, where to find the painted key frame of the guide; only with a guide
     """
 
     footage: str
@@ -57,6 +60,11 @@ class Shot:
     vectors: str | None = None
     prefilter: PrefilterParams | None = None
     guide: GuideParams | None = None
+    exemplar: bool = True
+
+    def learnt_by(self, preset: Preset) -> Self:
+        """The shot as a preset's network takes it: the published one knows no exemplar."""
+        return self if preset == "fast" else replace(self, exemplar=False)
 
     @cached_property
     def footage_node(self) -> Read:
@@ -84,10 +92,19 @@ class Shot:
             return None
         return Guide(self.guide, footage=self.footage_node, matte=self.matte_node, vectors=self.vectors_node)
 
+    @cached_property
+    def stmap_node(self) -> STMap | None:
+        """Where to find the key frame of the guide, from the guide's own registration."""
+        if self.guide is None or not self.exemplar:
+            return None
+        params = RegisterParams(self.guide.keyframe, self.guide.interval)
+        return STMap(params, footage=self.footage_node, matte=self.matte_node, vectors=self.vectors_node)
+
     @property
     def channels(self) -> tuple[str, ...]:
         """What the network is shown, channel by channel."""
-        return ("R", "G", "B") + (("guide R", "guide G", "guide B") if self.guide else ())
+        guide = ("guide R", "guide G", "guide B") if self.guide_node is not None else ()
+        return ("R", "G", "B", *guide, *(STMAP_CHANNELS if self.stmap_node is not None else ()))
 
     @property
     def _guide_follows(self) -> str | None:
@@ -104,6 +121,8 @@ class Shot:
             "guide": None if self.guide is None else {**asdict(self.guide), "follows": self._guide_follows},
         }
 
+
+STMAP_CHANNELS = ("s", "t", "confidence")
 
 _FOLLOWED = {"matte": "a matte", "vectors": "motion vectors"}
 
@@ -129,6 +148,7 @@ def as_trained(
         vectors,
         None if info.prefilter is None else PrefilterParams(**info.prefilter),
         None if guide is None else GuideParams(**guide),
+        exemplar=info.channels[-3:] == STMAP_CHANNELS,
     )
 
 
@@ -148,6 +168,7 @@ def stylized(
         footage=shot.footage_node,
         source=None if shot.prefilter is None else shot.source_node,
         guide=shot.guide_node,
+        stmap=shot.stmap_node,
         matte=shot.matte_node,
         device=device,
         threads=threads,
@@ -203,8 +224,10 @@ def load_keyframes(
                 frame=frame,
             )
         source = color.encode(unpremultiply(evaluate(shot.source_node, frame, cancel)))
-        if shot.guide_node is not None:
-            source = np.concatenate([source, evaluate(shot.guide_node, frame, cancel).pixels], axis=2)
+        shown = [
+            evaluate(node, frame, cancel).pixels for node in (shot.guide_node, shot.stmap_node) if node is not None
+        ]
+        source = np.concatenate([source, *shown], axis=2)
         keyframes.append(Keyframe(frame, source, color.encode(unpremultiply(painted)), mask))
     return keyframes
 

@@ -187,7 +187,7 @@ class Worker:
         paintings = [Painting(**keyframe) for keyframe in keyframes]
         if not paintings:
             raise TrainingError("there is no keyframe to learn from; paint a frame first")
-        painted_shot = _shot(shot)
+        painted_shot = _shot(shot).learnt_by(preset)
         learnt_from = load_keyframes(painted_shot, paintings, cancel=stop.cancel)
         try:
             from fewstroke.engine.train import Budget

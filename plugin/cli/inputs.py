@@ -1,12 +1,13 @@
-"""`fewstroke filter` and `fewstroke guide`: what the network is shown, as sequences of their own."""
+"""`fewstroke filter`, `guide` and `stmap`: what the network is shown, as sequences of their own."""
 
 from typing import Annotated
 
 import typer
 
-from fewstroke.nodes.guide import GuideParams
+from fewstroke.nodes.guide import GuideParams, RegisterParams
 from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.shot import Shot
+from fewstroke.nodes.stmap import STMap
 
 from .options import Footage, FootageSpace, Frames, Jobs, Matte, Out, Vectors
 from .sequence import write_sequence
@@ -50,3 +51,19 @@ def guide(
     assert node is not None
     plate = shot.footage_node
     write_sequence(lambda threads: node, plate, out, frames=frames, jobs=jobs, working=plate.working())
+
+
+def stmap(
+    footage: Footage,
+    keyframe: Annotated[int, typer.Option(help="The frame that is to be found again.")],
+    out: Out,
+    frames: Frames = None,
+    matte: Matte = None,
+    vectors: Vectors = None,
+    jobs: Jobs = None,
+) -> None:
+    """Say where each pixel lies in the key frame: an ST map with confidence, as 32-bit EXR."""
+    shot = Shot(footage, matte=matte, vectors=vectors)
+    node = STMap(RegisterParams(keyframe), shot.footage_node, shot.matte_node, shot.vectors_node)
+    plate = shot.footage_node
+    write_sequence(lambda threads: node, plate, out, frames=frames, jobs=jobs, working=plate.working(), depth="float")

@@ -16,12 +16,20 @@ from .output import duration, output
 
 
 def write_sequence(
-    build: Callable[[int], Node], footage: Read, out: str, *, frames: str | None, jobs: int | None, working: str
+    build: Callable[[int], Node],
+    footage: Read,
+    out: str,
+    *,
+    frames: str | None,
+    jobs: int | None,
+    working: str,
+    depth: str = "half",
 ) -> None:
     """Writes every wanted frame of a node, on threads, in any order, and says so.
 
     build    makes the node, told how many threads one frame may use
     working  the scene-linear space of its result
+    depth    of the files, where their format leaves a choice
 
     Raises ImageError where a frame is not in the footage, ParameterError where `out` cannot take the frames.
     """
@@ -38,7 +46,7 @@ def write_sequence(
         raise ParameterError("--out is the footage itself; choose another name, so that the footage stays")
     cores = os.cpu_count() or 1
     jobs = min(jobs or cores, len(wanted))
-    write = Write(WriteParams(out, working=working), image=build(max(1, cores // jobs)))
+    write = Write(WriteParams(out, working=working, depth=depth), image=build(max(1, cores // jobs)))
     write.check(wanted)
 
     start = time.monotonic()

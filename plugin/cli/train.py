@@ -59,7 +59,7 @@ def train(
         vectors,
         prefilter=PrefilterParams() if prefilter else None,
         guide=GuideParams(keyframe=first, seed=seed) if guide else None,
-    )
+    ).learnt_by(preset)
     keyframes = load_keyframes(shot, paintings, paint_space=paint_space)
 
     # torch takes two seconds to import: only now, when everything the user gave has been found good.

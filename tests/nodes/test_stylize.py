@@ -125,8 +125,8 @@ for event in render_frames(load_graph(Path(sys.argv[1])), map(int, sys.argv[2].s
 def test_shuffled_parallel_and_in_processes_is_in_order_bit_for_bit(model: Path, plate: str, tmp_path: Path) -> None:
     shot = Shot(plate, prefilter=PrefilterParams(), guide=GuideParams(keyframe=2))
     guided = tmp_path / "guided.onnx"
-    generator = random_generator("fast", 6)
-    guided.write_bytes(export_model(generator, facts(generator, 6)))
+    generator = random_generator("fast", 9)
+    guided.write_bytes(export_model(generator, facts(generator, 9)))
 
     def output(folder: str) -> Write:
         painted = stylized(shot, str(guided), steadiness=0.5, threads=1)
@@ -154,8 +154,8 @@ def test_shuffled_parallel_and_in_processes_is_in_order_bit_for_bit(model: Path,
 
 def test_a_graph_comes_back_from_disk_the_same(model: Path, plate: str, tmp_path: Path) -> None:
     shot = Shot(plate, prefilter=PrefilterParams(radius=1), guide=GuideParams(keyframe=1))
-    generator = random_generator("fast", 6)
-    model.write_bytes(export_model(generator, facts(generator, 6)))
+    generator = random_generator("fast", 9)
+    model.write_bytes(export_model(generator, facts(generator, 9)))
     write = Write(
         WriteParams(str(tmp_path / "a b" / "out.####.exr"), attributes=(("artist", "me"),)),
         image=stylized(shot, str(model), steadiness=0.5),
@@ -249,6 +249,8 @@ def test_a_model_says_how_its_shot_was_seen(plate: str) -> None:
     shot = Shot(plate, "ACEScg", prefilter=PrefilterParams(radius=3), guide=GuideParams(keyframe=2, seed=5))
     info = replace(facts(random_generator()), **shot.facts())
     assert as_trained(info, plate) == shot
+    published = shot.learnt_by("paper")
+    assert as_trained(replace(info, **published.facts()), plate) == published != shot
     for followed in ({"matte": "m.####.exr"}, {"vectors": "v.####.exr"}):
         other = replace(shot, **followed)
         info = replace(info, **other.facts())
