@@ -1,4 +1,4 @@
-"""The exemplar: the painted key frame itself, which the network may copy from where the shot still shows the same.
+"""The exemplar: the painted key frames themselves, which the network may copy from where the shot still shows the same.
 
 A network of a few thousand weights learns the strokes of an even wall by heart only slowly, and what it has learnt it
 paints a little blurred. Patch-based synthesis (Fiser et al., "Example-Based Synthesis of Stylized Facial Animations",
@@ -10,6 +10,9 @@ In training the key frame is its own exemplar, and there copying is always right
 not, and to paint by itself then, most of its patches are led astray (`mislead`), as registration leads astray.
 """
 
+from collections.abc import Sequence
+
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,8 +24,13 @@ CHANNELS = 7
 """What `Exemplar` gives: painting, plate, confidence."""
 
 
+PIXELS = 1 << 24
+"""Key frames with more pixels than this in all (eight of 1080p, two of 4K) are reduced to it: it bounds the model file
+to 235 MB."""
+
+
 class Exemplar(nn.Module):
-    """The key frame as it lies where an ST map leads.
+    """The key frames, below each other, as they lie where an ST map leads.
 
     ST map (B, 3, H, W): s from 0, left, to 1, right; t from 0, below, to 1, above; confidence, 0..1
     Result (B, 7, H, W): the painting's RGB and the plate's RGB in the working encoding, and the confidence, which is
@@ -35,11 +43,24 @@ class Exemplar(nn.Module):
         super().__init__()
         self.pictures = nn.Buffer(torch.zeros(1, CHANNELS, 1, 1), persistent=False)
 
-    def show(self, key: Keyframe) -> None:
-        """Takes a key frame, whose size is any, as exemplar; in half floats, as the model file keeps it."""
-        layers = np.concatenate([key.target, key.source[..., :3], key.mask[..., None]], axis=2)
-        half = torch.from_numpy(np.ascontiguousarray(layers.transpose(2, 0, 1))).to(self.pictures).half().float()
-        self.pictures = half[None]
+    def show(self, keyframes: Sequence[Keyframe]) -> None:
+        """Takes key frames as exemplars, in this order, in half floats, as the model file keeps them."""
+        height, width = keyframes[0].mask.shape
+        scale = min(1.0, (PIXELS / (len(keyframes) * height * width)) ** 0.5)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        pages = [
+            np.concatenate(
+                [
+                    # One by one, since OpenCV takes four channels at most.
+                    cv2.resize(np.ascontiguousarray(layer), size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], -1)
+                    for layer in (key.target, key.source[..., :3], key.mask)
+                ],
+                axis=2,
+            )
+            for key in keyframes
+        ]
+        layers = np.ascontiguousarray(np.concatenate(pages).transpose(2, 0, 1))
+        self.pictures = torch.from_numpy(layers).to(self.pictures).half().float()[None]
 
     def forward(self, stmap: Tensor) -> Tensor:
         grid = torch.stack([stmap[:, 0] * 2 - 1, 1 - stmap[:, 1] * 2], -1)
@@ -61,11 +82,12 @@ DOUBT_PART = 0.6
 """Some have places that are."""
 
 
-def mislead(source: Tensor, height: int, width: int, rng: np.random.Generator) -> Tensor:
+def mislead(source: Tensor, height: int, width: int, pages: int, rng: np.random.Generator) -> Tensor:
     """Training patches whose ST map errs.
 
     source         (B, 9, P, P): RGB, guide, ST map
-    height, width  of the frame they were cut from, pixels
+    height, width  of the frames they were cut from, pixels
+    pages          how many of these are exemplars
     """
     count, _, side, _ = source.shape
 
@@ -80,5 +102,5 @@ def mislead(source: Tensor, height: int, width: int, rng: np.random.Generator) -
     lead = amount * (noise(2, 1) + noise(2, 4)) + some(FAR_PART) * FAR * noise(2, 1)  # in heights
     doubt = some(DOUBT_PART)
     belief = (1 - some(HIDDEN_PART)) * (1 - doubt + doubt * torch.sigmoid(6 * noise(1, 3)))
-    aspect = torch.tensor([height / width, 1]).view(1, 2, 1, 1)
+    aspect = torch.tensor([height / width, 1 / pages]).view(1, 2, 1, 1)
     return torch.cat([source[:, :6], source[:, 6:8] + lead * aspect, source[:, 8:] * belief], 1)

@@ -91,16 +91,16 @@ class Training:
         network: NetworkConfig,
         config: TrainConfig,
         *,
-        exemplar: int | None = None,
+        exemplars: Sequence[int] = (),
         perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
         device: str | None = None,
     ):
-        """exemplar    the number of the key frame that the ST map leads to, where the network has one
+        """exemplars   the numbers of the key frames that the ST map leads to, where there is one
         perceptual  a loss of (painted, target), such as `losses.VggLoss`; by default the distance of the
                     discriminator's features
         device      "cpu" or "cuda"; by default what there is
 
-        Raises TrainingError where there is nothing to learn or the exemplar is not painted, ParameterError where the
+        Raises TrainingError where there is nothing to learn or an exemplar is not painted, ParameterError where the
         device is not there.
         """
         if device not in (None, "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
@@ -112,14 +112,19 @@ class Training:
         self._window: list[float] = []  # L1 of the steps of the present one
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._sampler = PatchSampler(
-            keyframes, patch=config.patch, batch=config.batch, erode=config.erode, seed=config.seed
+            keyframes,
+            patch=config.patch,
+            batch=config.batch,
+            erode=config.erode,
+            seed=config.seed,
+            exemplars=max(1, len(exemplars)),
         )
         self._content = digest(*(key.digest for key in keyframes))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             learner = build_generator(network)
             if learner.exemplar is not None:
-                learner.exemplar.show(_of_frame(keyframes, exemplar))
+                learner.exemplar.show([_of_frame(keyframes, frame) for frame in exemplars])
             self._learner = _channels_last(learner.to(self._device))
             self._discriminator = _channels_last(Discriminator().to(self._device))
         self.generator = copy.deepcopy(self._learner).eval()
@@ -309,12 +314,12 @@ class Training:
         return facts["content"] == self._content
 
 
-def _of_frame(keyframes: Sequence[Keyframe], frame: int | None) -> Keyframe:
+def _of_frame(keyframes: Sequence[Keyframe], frame: int) -> Keyframe:
     for key in keyframes:
         if key.frame == frame:
             return key
     painted = ", ".join(str(key.frame) for key in keyframes)
-    raise TrainingError(f"the guide's keyframe, {frame}, is not painted; take one that is: {painted}")
+    raise TrainingError(f"keyframe {frame}, which the guide leads to, is not painted; take one that is: {painted}")
 
 
 def _channels_last(network: NetworkT) -> NetworkT:

@@ -10,7 +10,7 @@ from .node import Node
 from .prefilter import Prefilter, PrefilterParams
 from .read import Read, ReadParams
 from .render import Evaluator, FrameDone, render_frames
-from .shot import Painting, Shot, as_trained, load_keyframes, stylized
+from .shot import Painting, Shot, as_trained, load_keyframes, stylized, with_exemplars
 from .steady import Steady, SteadyParams
 from .stylize import Stylize, StylizeParams
 from .write import Write, WriteParams
@@ -41,4 +41,5 @@ __all__ = [
     "render_frames",
     "save_graph",
     "stylized",
+    "with_exemplars",
 ]

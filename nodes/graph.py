@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.errors import FewstrokeError, GraphError
-from .guide import Guide, GuideParams, RegisterParams
+from .guide import Guide, GuideParams
 from .motion import Vectors, VectorsParams
 from .node import Node
 from .prefilter import Prefilter, PrefilterParams
 from .read import Read, ReadParams
 from .steady import Steady, SteadyParams
-from .stmap import STMap
+from .stmap import STMap, STMapParams
 from .stylize import Stylize, StylizeParams
 from .write import Write, WriteParams
 
@@ -33,7 +33,7 @@ NODES: Mapping[str, tuple[Any, Any]] = {
     "Vectors": (Vectors, VectorsParams),
     "Prefilter": (Prefilter, PrefilterParams),
     "Guide": (Guide, GuideParams),
-    "STMap": (STMap, RegisterParams),
+    "STMap": (STMap, STMapParams),
     "Stylize": (Stylize, StylizeParams),
     "Steady": (Steady, SteadyParams),
     "Write": (Write, WriteParams),

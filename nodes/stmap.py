@@ -1,69 +1,97 @@
-"""The ST map: for every pixel of a frame, where it lies in the key frame.
+"""The ST map: for every pixel of a frame, where it lies in a key frame.
 
-It says the same as the guide layer, from the same registration, but as a place rather than as a colour: the network
-looks the painted key frame up there (engine/exemplar.py). In Nuke, STMap with it as `stmap` lays anything that was made
-for the key frame over any other frame.
+It says the same as the guide layer, from registrations of the same kind, but as a place rather than as a colour: the
+network looks the painted key frame up there (engine/exemplar.py). In Nuke, STMap with it as `stmap` lays anything that
+was made for the key frame over any other frame.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import cv2
 import numpy as np
 
+from ..engine.errors import ParameterError
 from ..engine.image import Image
 from .guide import Register, RegisterParams, work_matte
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
 
 
+@dataclass(frozen=True)
+class STMapParams:
+    """keyframes  the frames to find again, at least one
+    interval   frames between the anchors of the registration
+    """
+
+    keyframes: tuple[int, ...]
+    interval: int = RegisterParams.interval
+
+
 class STMap(Node):
     """An `Image` of three channels: s, t and confidence.
 
-    s, t        0 to 1 over the key frame's width, from the left, and height, from below; a pixel's centre is at half
+    s, t        0 to 1 over the key frame's width, from the left, and height, from below; a pixel's centre is at half.
+                Several key frames lie below each other, in the order of their numbers, and 0 to 1 goes over all.
     confidence  0..1: how sure it is that the key frame shows this place, and shows it there
 
-    Inputs as of `Guide`. The input "registration" is made here, the same
-    artefacts as the guide's.
+    Each pixel is looked for in the last key frame before and the first one after, so two registrations are all it
+    takes; what both of them show is taken from the nearer.
+
+    Inputs as of `Guide`. The inputs "registration0" and so on, by key frame, are made here; that of the guide's key
+    frame is the same artefact as the guide's.
     """
 
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
-    params: RegisterParams
+    params: STMapParams
 
-    def __init__(
-        self, params: RegisterParams, footage: Node, matte: Node | None = None, vectors: Vectors | None = None
-    ):
+    def __init__(self, params: STMapParams, footage: Node, matte: Node | None = None, vectors: Vectors | None = None):
+        if not params.keyframes:
+            raise ParameterError("an ST map needs a key frame to lead to; give at least one")
         super().__init__(params, footage=footage, matte=None if vectors else matte, vectors=vectors)
-        self.inputs = {**self.inputs, "registration": Register(params, footage, matte, vectors)}
+        self._keys = sorted(set(params.keyframes))
+        registrations = {
+            f"registration{page}": Register(RegisterParams(key, params.interval), footage, matte, vectors)
+            for page, key in enumerate(self._keys)
+        }
+        self.inputs = {**self.inputs, **registrations}
+
+    def _near(self, frame: int) -> list[int]:
+        """The places in the order of the last key frame up to this frame and the first one from it on."""
+        before = [page for page, key in enumerate(self._keys) if key <= frame][-1:]
+        after = [page for page, key in enumerate(self._keys) if key >= frame][:1]
+        return sorted({*before, *after})
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
-        return {name: (frame,) for name in ("footage", "matte", "registration") if name in self.inputs}
+        names = ("footage", "matte", *(f"registration{page}" for page in self._near(frame)))
+        return {name: (frame,) for name in names if name in self.inputs}
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         picture = fetch("footage", frame)
-        size = picture.width, picture.height
-        layers = []
-        for deformation in fetch("registration", frame):
-            cancel()
-            height, width = deformation.shape[:2]
-            parts = _inverse(deformation) / np.array([width, -height, 1], np.float32)  # of the picture, t up
-            layers.append(cv2.resize(parts, size, interpolation=cv2.INTER_LINEAR))
-        there = layers[0]
-        if len(layers) == 2:
-            # Not mixed: halfway between two places lies a third.
-            subject = work_matte(fetch("matte", frame), there.shape[:2]) > 0.5
-            there = np.where(subject[..., None], layers[1], there)
-        cancel()
-        own = np.stack(
-            np.broadcast_arrays(
-                (np.arange(picture.width, dtype=np.float32) + 0.5) / picture.width,
-                1 - (np.arange(picture.height, dtype=np.float32)[:, None] + 0.5) / picture.height,
-            ),
-            axis=-1,
+        matte = fetch("matte", frame) if "matte" in self.inputs else None
+        near = self._near(frame)
+        ways = []
+        for page in near:
+            way = _way_back(fetch(f"registration{page}", frame), picture, matte, cancel)
+            # Not quite to the edge, since another key frame begins beyond it.
+            t = way[..., 1].clip(0.5 / picture.height, 1 - 0.5 / picture.height)
+            way[..., 1] = (len(self._keys) - 1 - page + t) / len(self._keys)
+            ways.append(way)
+        if len(ways) == 1:
+            return Image(ways[0])
+        distances = [abs(self._keys[page] - frame) for page in near]
+        side = max(1, picture.height // AGREEING)
+        first, second = (
+            cv2.blur(np.ascontiguousarray(way[..., 2]), (side, side)) * np.float32(1 - distance / (2 * sum(distances)))
+            for way, distance in zip(ways, distances, strict=True)
         )
-        there[..., :2] += own
-        return Image(np.ascontiguousarray(there))
+        return Image(np.where((second > first)[..., None], ways[1], ways[0]))
 
+
+AGREEING = 16
+"""Part of the frame's height over which pixels agree on the key frame that they come from, so that it is not one here
+and another there within one brush stroke."""
 
 SPECKLE = 5
 """Doubts narrower than this many pixels of the working size are dropped: they are edges that are a little off, which
@@ -79,6 +107,26 @@ HIDDEN = 0.01
 """The least weight of a pixel that was not found again: it counts where no other came to lie."""
 
 _MARGIN = 4
+
+
+def _way_back(deformations: np.ndarray, picture: Image, matte: Image | None, cancel: Cancel) -> np.ndarray:
+    """s, t and confidence in one key frame, float32 (H, W, 3), from the layers of its registration."""
+    size = picture.width, picture.height
+    layers = []
+    for deformation in deformations:
+        cancel()
+        height, width = deformation.shape[:2]
+        parts = _inverse(deformation) / np.array([width, -height, 1], np.float32)  # of the picture, t up
+        layers.append(cv2.resize(parts, size, interpolation=cv2.INTER_LINEAR))
+    there = layers[0]
+    if matte is not None:
+        # Not mixed: halfway between two places lies a third.
+        subject = work_matte(matte, there.shape[:2]) > 0.5
+        there = np.where(subject[..., None], layers[1], there)
+    cancel()
+    there[..., 0] += (np.arange(picture.width, dtype=np.float32) + 0.5) / picture.width
+    there[..., 1] += 1 - (np.arange(picture.height, dtype=np.float32)[:, None] + 0.5) / picture.height
+    return there
 
 
 def _inverse(deformation: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ from fewstroke.nodes.guide import GuideParams
 from fewstroke.nodes.node import Node
 from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.render import Evaluator
-from fewstroke.nodes.shot import Painting, Shot, as_trained, load_keyframes, stylized
+from fewstroke.nodes.shot import Painting, Shot, as_trained, load_keyframes, stylized, with_exemplars
 from fewstroke.nodes.write import Write, WriteParams
 
 PROTOCOL = 1
@@ -187,7 +187,7 @@ class Worker:
         paintings = [Painting(**keyframe) for keyframe in keyframes]
         if not paintings:
             raise TrainingError("there is no keyframe to learn from; paint a frame first")
-        painted_shot = _shot(shot).learnt_by(preset)
+        painted_shot = with_exemplars(_shot(shot), paintings, preset, cancel=stop.cancel)
         learnt_from = load_keyframes(painted_shot, paintings, cancel=stop.cancel)
         try:
             from fewstroke.engine.train import Budget

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from fewstroke.nodes.guide import GuideParams, RegisterParams
+from fewstroke.nodes.guide import GuideParams
 from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.shot import Shot
-from fewstroke.nodes.stmap import STMap
+from fewstroke.nodes.stmap import STMap, STMapParams
 
 from .options import Footage, FootageSpace, Frames, Jobs, Matte, Out, Vectors
 from .sequence import write_sequence
@@ -64,6 +64,6 @@ def stmap(
 ) -> None:
     """Say where each pixel lies in the key frame: an ST map with confidence, as 32-bit EXR."""
     shot = Shot(footage, matte=matte, vectors=vectors)
-    node = STMap(RegisterParams(keyframe), shot.footage_node, shot.matte_node, shot.vectors_node)
+    node = STMap(STMapParams((keyframe,)), shot.footage_node, shot.matte_node, shot.vectors_node)
     plate = shot.footage_node
     write_sequence(lambda threads: node, plate, out, frames=frames, jobs=jobs, working=plate.working(), depth="float")

@@ -36,7 +36,7 @@ def random_generator(preset: Any = "fast", channels: int = 3) -> Generator:
         generator = build_generator(NetworkConfig(preset, channels))
         if generator.exemplar is not None:
             source, painting = torch.rand(20, 30, channels).numpy(), torch.rand(20, 30, 3).numpy()
-            generator.exemplar.show(Keyframe(1, source, painting, np.ones((20, 30), np.float32)))
+            generator.exemplar.show([Keyframe(1, source, painting, np.ones((20, 30), np.float32))])
         with torch.no_grad():
             for _ in range(2):
                 generator(torch.rand(4, channels, 32, 32))

@@ -39,7 +39,7 @@ def found(exemplar: Exemplar, stmap: np.ndarray) -> np.ndarray:
 def test_the_key_frame_finds_itself(rng: np.random.Generator) -> None:
     key = painted_noise(rng)
     exemplar = Exemplar()
-    exemplar.show(key)
+    exemplar.show([key])
     there = found(exemplar, identity())
     np.testing.assert_allclose(there[..., :3], key.target, atol=2e-5)
     np.testing.assert_allclose(there[..., 3:6], key.source[..., :3], atol=1e-3)
@@ -49,16 +49,32 @@ def test_the_key_frame_finds_itself(rng: np.random.Generator) -> None:
 def test_s_leads_to_the_right_and_t_up(rng: np.random.Generator) -> None:
     key = painted_noise(rng)
     exemplar = Exemplar()
-    exemplar.show(key)
+    exemplar.show([key])
     there = found(exemplar, identity() + np.array([3 / WIDTH, 5 / HEIGHT, 0], np.float32))
     np.testing.assert_allclose(there[5:, :-3, :3], key.target[:-5, 3:], atol=1e-4)
+
+
+def test_several_lie_below_each_other_and_large_ones_are_reduced(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [painted_noise(rng), painted_noise(rng)]
+    exemplar = Exemplar()
+    exemplar.show(keys)
+    for page, key in enumerate(keys):
+        there = found(exemplar, identity() * np.array([1, 0.5, 1], np.float32) + np.array([0, 0.5 - page / 2, 0], np.float32))
+        np.testing.assert_allclose(there[1:-1, :, :3], key.target[1:-1], atol=1e-4)
+    monkeypatch.setattr("fewstroke.engine.exemplar.PIXELS", HEIGHT * WIDTH // 2)
+    exemplar.show(keys)
+    assert exemplar.pictures.shape == (1, 7, HEIGHT, WIDTH // 2)
+    means = exemplar.pictures[0, :3, : HEIGHT // 2].numpy().transpose(1, 2, 0)
+    np.testing.assert_allclose(means, keys[0].target.reshape(HEIGHT // 2, 2, WIDTH // 2, 2, 3).mean((1, 3)), atol=1e-3)
 
 
 def test_what_does_not_count_is_not_sure(rng: np.random.Generator) -> None:
     mask = np.zeros((HEIGHT, WIDTH), np.float32)
     mask[:, :20] = 1
     exemplar = Exemplar()
-    exemplar.show(painted_noise(rng, mask))
+    exemplar.show([painted_noise(rng, mask)])
     stmap = identity()
     stmap[..., 2] = 0.5
     np.testing.assert_allclose(found(exemplar, stmap)[..., 6], mask / 2, atol=1e-5)
@@ -66,9 +82,9 @@ def test_what_does_not_count_is_not_sure(rng: np.random.Generator) -> None:
 
 def test_patches_are_led_astray_in_the_st_map_alone(rng: np.random.Generator) -> None:
     source = torch.from_numpy(rng.random((3000, 9, 16, 16), np.float32))
-    misled = mislead(source, 288, 512, np.random.default_rng(1))
+    misled = mislead(source, 288, 512, 1, np.random.default_rng(1))
     assert torch.equal(misled[:, :6], source[:, :6])
-    assert torch.equal(misled, mislead(source, 288, 512, np.random.default_rng(1)))
+    assert torch.equal(misled, mislead(source, 288, 512, 1, np.random.default_rng(1)))
     off = (misled[:, 6:8] - source[:, 6:8]) * torch.tensor([512, 288]).view(1, 2, 1, 1)  # pixels
     size = off.mean((2, 3)).norm(dim=1)
     # Half of the small displacements are below a pixel; displacements of another kind have a median of 24 pixels.
@@ -86,7 +102,7 @@ def test_the_network_copies_what_it_finds_and_not_what_it_is_not_sure_of(rng: np
     """Noise cannot be learnt in so few steps, only copied: also where the frame was shifted, at a place never seen."""
     key = painted_noise(rng)
     training = Training(
-        [key], NetworkConfig(channels=9), TrainConfig(patch=16, batch=16, judged=4), exemplar=1, device="cpu"
+        [key], NetworkConfig(channels=9), TrainConfig(patch=16, batch=16, judged=4), exemplars=[1], device="cpu"
     )
     for _ in training.run(Budget(steps=200)):
         pass
@@ -106,7 +122,7 @@ def test_the_network_copies_what_it_finds_and_not_what_it_is_not_sure_of(rng: np
 
 def test_the_exemplar_is_no_part_of_a_checkpoint(rng: np.random.Generator) -> None:
     config = TrainConfig(patch=16, batch=2, judged=2)
-    training = Training([painted_noise(rng)], NetworkConfig(channels=9), config, exemplar=1, device="cpu")
+    training = Training([painted_noise(rng)], NetworkConfig(channels=9), config, exemplars=[1], device="cpu")
     assert not any("pictures" in name for name in training.generator.state_dict())
     assert training.generator.exemplar is not None
 
@@ -114,5 +130,7 @@ def test_the_exemplar_is_no_part_of_a_checkpoint(rng: np.random.Generator) -> No
 def test_an_exemplar_that_is_not_painted_is_told(rng: np.random.Generator) -> None:
     key = painted_noise(rng)
     keys = [key, dataclasses.replace(key, frame=9)]
-    with pytest.raises(TrainingError, match="the guide's keyframe, 4, is not painted; take one that is: 1, 9"):
-        Training(keys, NetworkConfig(channels=9), TrainConfig(), exemplar=4, device="cpu")
+    with pytest.raises(
+        TrainingError, match="keyframe 4, which the guide leads to, is not painted; take one that is: 1, 9"
+    ):
+        Training(keys, NetworkConfig(channels=9), TrainConfig(), exemplars=[1, 4], device="cpu")

@@ -35,6 +35,7 @@ from fewstroke.nodes import (
     render_frames,
     save_graph,
     stylized,
+    with_exemplars,
 )
 
 Save = Callable[..., Path]
@@ -231,6 +232,20 @@ def test_masks_alpha_and_mattes_say_what_counts(save: Save) -> None:
     assert key.mask.sum() == 8 * 4
 
 
+def test_paintings_that_are_whole_are_exemplars(save: Save) -> None:
+    for frame in (1, 2, 3):
+        save(f"plate.{frame:04d}.png", np.full((32, 32, 3), 0.5), "uint8")
+    whole = str(save("whole.png", np.full((32, 32, 3), 0.5), "uint8"))
+    half = np.concatenate([np.full((32, 32, 3), 0.5), np.tri(32)[..., None]], 2)
+    partly = str(save("half.png", half, "uint8"))
+    shot = Shot(str(Path(whole).parent / "plate.####.png"), guide=GuideParams(keyframe=1))
+    paintings = [Painting(3, whole), Painting(1, whole), Painting(2, partly)]
+    assert with_exemplars(shot, paintings, "fast").exemplars == (1, 3)
+    assert with_exemplars(shot, [Painting(1, partly)], "fast").exemplars == (1,), "better than none"
+    assert with_exemplars(shot, paintings, "paper").exemplars == ()
+    assert with_exemplars(replace(shot, guide=None), paintings, "fast").exemplars == ()
+
+
 def test_a_keyframe_that_does_not_fit_names_frame_and_file(save: Save) -> None:
     save("plate.0001.png", np.full((32, 32, 3), 0.5), "uint8")
     small = save("small.png", np.full((16, 32, 3), 0.5), "uint8")
@@ -248,9 +263,12 @@ def test_a_keyframe_that_does_not_fit_names_frame_and_file(save: Save) -> None:
 def test_a_model_says_how_its_shot_was_seen(plate: str) -> None:
     shot = Shot(plate, "ACEScg", prefilter=PrefilterParams(radius=3), guide=GuideParams(keyframe=2, seed=5))
     info = replace(facts(random_generator()), **shot.facts())
-    assert as_trained(info, plate) == shot
-    published = shot.learnt_by("paper")
-    assert as_trained(replace(info, **published.facts()), plate) == published != shot
+    assert as_trained(info, plate) == replace(shot, exemplars=(2,)), "the guide's keyframe, unless others are named"
+    for exemplars in ((1, 4), ()):
+        shot = replace(shot, exemplars=exemplars)
+        info = replace(info, **shot.facts())
+        assert as_trained(info, plate) == shot
+        assert len(info.channels) == (9 if exemplars else 6)
     for followed in ({"matte": "m.####.exr"}, {"vectors": "v.####.exr"}):
         other = replace(shot, **followed)
         info = replace(info, **other.facts())
