@@ -135,20 +135,26 @@ ENCODED_LIMIT = 1 + 8 * 1.055 * (65504 ** (1 / GAMMA / 8) - 1)
 
 def encode(linear: np.ndarray) -> np.ndarray:
     """Scene-linear to the working encoding: float32, any shape, any finite value; 0..1 to 0..1."""
-    size = np.abs(linear, dtype=np.float32)
-    root = np.power(size, np.float32(1 / GAMMA))
-    upper = np.sqrt(np.sqrt(np.sqrt(np.maximum(root, 1))))
-    curve = np.float32(1.055) * (np.minimum(root, 1) + 8 * (upper - 1)) - np.float32(0.055)
-    curve = np.where(size <= 0.0031308, size * np.float32(12.92), curve)
-    return np.copysign(curve, linear).astype(np.float32, copy=False)
+    size = np.abs(np.asarray(linear), dtype=np.float32)
+    curve = np.asarray(np.power(size, np.float32(1 / GAMMA)))
+    # Few pixels are brighter than 1, so only those are worked on; and in place, since it is memory that takes the time.
+    if (bright := curve > 1).any():
+        curve[bright] = 1 + 8 * (np.sqrt(np.sqrt(np.sqrt(curve[bright]))) - 1)
+    curve *= np.float32(1.055)
+    curve -= np.float32(0.055)
+    np.multiply(size, np.float32(12.92), out=curve, where=size <= np.float32(0.0031308))
+    return np.copysign(curve, linear, out=curve, casting="same_kind")
 
 
 def decode(encoded: np.ndarray) -> np.ndarray:
     """The inverse of `encode`; values beyond +-ENCODED_LIMIT give +-65504."""
-    size = np.minimum(np.abs(encoded, dtype=np.float32), np.float32(ENCODED_LIMIT))
-    above = (np.maximum(size, 1) - 1) / np.float32(8 * 1.055) + 1
-    above = np.square(np.square(np.square(above)))
-    root = (np.minimum(size, 1) + np.float32(0.055)) / np.float32(1.055) * above
-    curve = np.power(root, np.float32(GAMMA))
-    curve = np.where(size <= 0.04045, size / np.float32(12.92), curve)
-    return np.copysign(curve, encoded).astype(np.float32, copy=False)
+    size = np.asarray(np.minimum(np.abs(np.asarray(encoded), dtype=np.float32), np.float32(ENCODED_LIMIT)))
+    curve = np.asarray(np.minimum(size, 1))
+    curve += np.float32(0.055)
+    curve /= np.float32(1.055)
+    if (bright := size > 1).any():
+        above = (size[bright] - 1) / np.float32(8 * 1.055) + 1
+        curve[bright] *= np.square(np.square(np.square(above)))
+    np.power(curve, np.float32(GAMMA), out=curve)
+    np.divide(size, np.float32(12.92), out=curve, where=size <= np.float32(0.04045))
+    return np.copysign(curve, encoded, out=curve, casting="same_kind")

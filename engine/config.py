@@ -30,7 +30,7 @@ class NetworkConfig(_Json):
     """What is needed to build the generator again.
 
     preset    "fast" (ours) or "paper" (the published architecture)
-    channels  input channels: 3 for RGB, 6 with a guide layer
+    channels  input channels: 3 for RGB, 6 with a guide layer, 9 with an ST map, too
     """
 
     preset: Preset = "fast"

@@ -23,6 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .color import ENCODED_LIMIT, GAMMA, decode, encode
 from .errors import ModelError
+from .exemplar import Exemplar
 from .model import ModelInfo
 
 OPSET = 17
@@ -89,7 +90,7 @@ def export_model(generator: nn.Module, info: ModelInfo) -> bytes:
 
 
 def _encode(graph: _Graph, image: str, channels: int) -> str:
-    """`color.encode` on the first three channels; the guide's go on as they are."""
+    """`color.encode` on the first three channels; those of guide and ST map go on as they are."""
     if channels > 3:
         sizes = graph.constant([3, channels - 3], np.int64)
         rgb, guide = graph.add("Split", image, sizes, outputs=2, axis=1)
@@ -145,16 +146,23 @@ def _crop(graph: _Graph, picture: str, size: str) -> str:
     return graph.add("Slice", picture, start, graph.add("Add", size, start), axes)
 
 
+class _Tracer(fx.Tracer):
+    """Sees exemplars as one layer."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Exemplar) or super().is_leaf_module(m, module_qualified_name)
+
+
 def _network(graph: _Graph, network: nn.Module, picture: str) -> str:
     """The operators of a generator, in the order in which it calls them; the name of its output."""
-    traced = fx.symbolic_trace(network)
-    modules: dict[str, nn.Module] = dict(traced.named_modules())
+    traced = _Tracer().trace(network)
+    modules: dict[str, nn.Module] = dict(network.named_modules())
     names: dict[fx.Node, str] = {}
 
     def value(argument: Any) -> str:
         return names[argument] if isinstance(argument, fx.Node) else graph.constant(argument)
 
-    for node in traced.graph.nodes:
+    for node in traced.nodes:
         match node.op:
             case "placeholder":
                 names[node] = picture
@@ -194,11 +202,34 @@ def _layer(graph: _Graph, modules: dict[str, nn.Module], node: fx.Node, names: d
             return graph.add("LeakyRelu", names[source], alpha=module.negative_slope)
         case nn.ReLU():
             return graph.add("Relu", names[source])
+        case Exemplar():
+            return _exemplar(graph, module, names[source])
     raise NotImplementedError(f"{type(module).__name__} has no ONNX form here yet")
 
 
+def _exemplar(graph: _Graph, exemplar: Exemplar, stmap: str) -> str:
+    """`Exemplar.forward`. The pictures are one for all frames of a batch, so the frames are laid below each other."""
+    pictures = graph.add("Cast", graph.constant(exemplar.pictures.numpy(), np.float16), to=TensorProto.FLOAT)
+    place, sure = graph.add("Split", stmap, graph.constant([2, 1], np.int64), outputs=2, axis=1)  # (N, 2, H, W)
+    scale, shift = graph.constant([[[2.0]], [[-2.0]]]), graph.constant([[[-1.0]], [[1.0]]])
+    grid = graph.add("Add", graph.add("Mul", place, scale), shift)
+    grid = graph.add("Transpose", grid, perm=[0, 2, 3, 1])  # (N, H, W, 2)
+    shape = graph.add("Shape", grid)
+    count, height, width = (
+        graph.add("Slice", shape, *(graph.constant([bound], np.int64) for bound in (i, i + 1))) for i in range(3)
+    )
+    one, two, seven = (graph.constant([number], np.int64) for number in (1, 2, exemplar.pictures.shape[1]))
+    rows = graph.add("Mul", count, height)
+    grid = graph.add("Reshape", grid, graph.add("Concat", one, rows, width, two, axis=0))  # (1, N H, W, 2)
+    found = graph.add("GridSample", pictures, grid, mode="bilinear", padding_mode="border", align_corners=0)
+    found = graph.add("Reshape", found, graph.add("Concat", seven, count, height, width, axis=0))
+    found = graph.add("Transpose", found, perm=[1, 0, 2, 3])  # (N, 7, H, W)
+    seen, counts = graph.add("Split", found, graph.constant([6, 1], np.int64), outputs=2, axis=1)
+    return graph.add("Concat", seen, graph.add("Mul", counts, sure), axis=1)
+
+
 def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str]) -> str:
-    arithmetic = {operator.add: "Add", operator.mul: "Mul", operator.sub: "Sub"}
+    arithmetic = {operator.add: "Add", operator.mul: "Mul", operator.sub: "Sub", operator.truediv: "Div"}
     if node.target in arithmetic:
         return graph.add(arithmetic[node.target], value(node.args[0]), value(node.args[1]))
     if node.target is operator.getitem:  # x[:, start:stop], channels
@@ -210,8 +241,8 @@ def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str
     if node.target is F.avg_pool2d:
         size: Any = [node.args[1]] * 2
         return graph.add("AveragePool", value(node.args[0]), kernel_shape=size, strides=size)
-    if node.target is torch.tanh:
-        return graph.add("Tanh", value(node.args[0]))
+    if node.target in (torch.tanh, torch.sqrt):
+        return graph.add("Tanh" if node.target is torch.tanh else "Sqrt", value(node.args[0]))
     if node.target is torch.cat:
         parts: Any = node.args[0]
         return graph.add("Concat", *(names[part] for part in parts), axis=node.args[1])

@@ -13,7 +13,7 @@ class Keyframe:
     """A painted frame, ready to learn from. All in the working encoding (`color.encode`).
 
     frame   its number
-    source  float32 (H, W, C): footage RGB, then the guide's channels where there is one
+    source  float32 (H, W, C): footage RGB, then the channels of guide and ST map where there are any
     target  float32 (H, W, 3): the painting
     mask    float32 (H, W) in 0..1: which painted pixels count
     """

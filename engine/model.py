@@ -7,7 +7,7 @@ from typing import Any
 
 from .errors import ModelError
 
-FORMAT = 2
+FORMAT = 3
 """Raised when a model file changes in a way that older code cannot run, or that newer code cannot run any more."""
 
 METADATA_KEY = "fewstroke"
@@ -18,12 +18,13 @@ class ModelInfo:
     """Everything about a model that is not its weights. JSON values only.
 
     name            of the shot, for people
-    channels        what the input channels are, in order: "R", "G", "B", then the guide's
+    channels        what the input channels are, in order: "R", "G", "B", then the guide's and the ST map's
     working_space   the scene-linear OpenColorIO space that RGB goes in and comes out in
     footage_space   the space of the footage that it was trained on, which `render` takes for granted
     halo            how far around a pixel the network looks, pixels
     size_multiple   the grid of its strided layers, pixels; any size may go in, the model pads and crops by itself
     guide           parameters and seed of the guide layer, or None
+    exemplars       the keyframes that the network may copy from, whose pictures the model holds
     prefilter       parameters of the temporal prefilter, or None
     keyframes       for each: {"frame", "painting" (file name), "digest" of source, target and mask}
     network         `NetworkConfig` as JSON
@@ -47,6 +48,7 @@ class ModelInfo:
     steps: int
     losses: Mapping[str, float]
     guide: Mapping[str, Any] | None = None
+    exemplars: tuple[int, ...] = ()
     prefilter: Mapping[str, Any] | None = None
     encoding: str = "sRGB, its eighth root above 1"
     licence: str = "belongs to the author of its keyframes"
@@ -68,4 +70,5 @@ class ModelInfo:
             raise ModelError(f"{source} was made by an older version of Fewstroke; train it again (--resume goes on)")
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in values.items() if key in known}
-        return cls(**{**values, "channels": tuple(values["channels"]), "keyframes": tuple(values["keyframes"])})
+        lists = {key: tuple(values[key]) for key in ("channels", "keyframes", "exemplars")}
+        return cls(**{**values, **lists})

@@ -11,19 +11,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import NetworkConfig
+from .exemplar import CHANNELS as EXEMPLAR_CHANNELS
+from .exemplar import Exemplar
 
 Padding = Literal["zeros", "replicate"]
 
 
 class Generator(nn.Module):
-    """(B, C, H, W), C = 3 + guide channels, to (B, 3, H, W), both in the working encoding.
+    """(B, C, H, W) to (B, 3, H, W), both in the working encoding. C is 3, or 6 with a guide layer, or 9 with an ST map.
 
     SIZE_MULTIPLE  must divide H and W; `export` pads inside the model
     HALO           how far around a pixel it looks, pixels
+    exemplar       the key frame to copy from, where there is an ST map that leads there
     """
 
     SIZE_MULTIPLE = 4
     HALO: int
+    exemplar: Exemplar | None
+
+    def paint(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What it would paint of its own, and what it paints: one and the same where there is no exemplar."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.paint(x)[1]
 
 
 def build_generator(config: NetworkConfig) -> Generator:
@@ -75,6 +86,7 @@ class PaperGenerator(Generator):
         def decode(inputs: int) -> nn.Sequential:
             return nn.Sequential(_conv(inputs, 128, 3, bias=False), nn.BatchNorm2d(128), nn.ReLU(inplace=True))
 
+        self.exemplar = None
         self.at_full = encode(channels, 32, 7, 1)
         self.at_half = encode(32, 64, 3, 2)
         self.at_quarter = encode(64, 128, 3, 2)
@@ -88,15 +100,15 @@ class PaperGenerator(Generator):
             _conv(64, 3, 1),
         )  # fmt: skip
 
-    def forward(self, x: Tensor) -> Tensor:
+    def paint(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = x * 2 - 1
         full = self.at_full(x)  # (B, 32, H, W)
         half = self.at_half(full)  # (B, 64, H/2, W/2)
         quarter = self.at_quarter(half)  # (B, 128, H/4, W/4)
         y = self.to_half(upsample(torch.cat([self.trunk(quarter), quarter], 1)))  # (B, 128, H/2, W/2)
         y = self.to_full(upsample(torch.cat([y, half], 1)))  # (B, 128, H, W)
-        y = torch.tanh(self.head(torch.cat([y, full, x], 1)))  # (B, 3, H, W), -1..1
-        return y * 0.5 + 0.5
+        y = torch.tanh(self.head(torch.cat([y, full, x], 1))) * 0.5 + 0.5  # (B, 3, H, W)
+        return y, y
 
 
 class FastGenerator(Generator):
@@ -114,6 +126,8 @@ class FastGenerator(Generator):
     Convolutions repeat the edge rather than pad with zeros. A training patch is nearly all edge: with zeros the network
     learns that there are zeros everywhere, finds none in a whole frame, and paints it blurred (on a rendered sequence,
     300 steps: sliced Wasserstein distance 261 with zeros, 114 without). `export` does it once for the whole frame.
+
+    With an ST map it sees the exemplar from there, at full resolution, and mixes it with what it paints of its own.
     """
 
     HALO = 36
@@ -126,29 +140,44 @@ class FastGenerator(Generator):
             return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True))
 
         # Six by six with stride two: what a 3x3 convolution over 2x2 blocks of pixels as channels would be.
+        self.exemplar = Exemplar() if channels > 6 else None
+        seen = 3 if self.exemplar is None else 3 + EXEMPLAR_CHANNELS
         self.at_half = nn.Sequential(
-            nn.Conv2d(3, 32, 6, 2, padding=2, bias=False, padding_mode="replicate"),
+            nn.Conv2d(seen, 32, 6, 2, padding=2, bias=False, padding_mode="replicate"),
             nn.BatchNorm2d(32),
             nn.LeakyReLU(0.2, inplace=True),
         )
         self.at_quarter = layer(32, 32, stride=2)
         self.has_guide = channels > 3
-        self.join = layer(32 + channels - 3, 64)
+        self.join = layer(32 + 3 if self.has_guide else 32, 64)
         self.trunk = nn.Sequential(*(Block(64, padding_mode="replicate") for _ in range(2)), layer(64, 32, size=1))
         self.to_half = nn.Sequential(layer(32 + 32, 32), layer(32, 16))
-        self.to_full = layer(16 + 3, 16)
-        self.head = _conv(16, 3, 3, padding_mode="replicate")
+        self.to_full = layer(16 + seen, 16)
+        self.head = _conv(16, 3 if self.exemplar is None else 4, 3, padding_mode="replicate")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def paint(self, x: Tensor) -> tuple[Tensor, Tensor]:
         rgb = x[:, :3]
-        half = self.at_half(rgb)  # (B, 32, H/2, W/2)
+        if self.exemplar is None:
+            own = self._through(rgb, x)
+            return own, own
+        found = self.exemplar(x[:, 6:9])
+        painting, plate, sure = found[:, :3], found[:, 3:6], found[:, 6:7]
+        y = self._through(torch.cat([rgb, painting * sure, (plate - rgb) * sure, sure], 1), x)
+        own, trust = y[:, :3], y[:, 3:4]
+        # A sigmoid made of what IEEE 754 rounds exactly: ONNX Runtime's has other last bits with other thread counts.
+        share = (trust / torch.sqrt(trust * trust + 1) * 0.5 + 0.5) * sure
+        return own, own + (painting - own) * share
+
+    def _through(self, seen: Tensor, x: Tensor) -> Tensor:
+        """The layers, from what is seen at full resolution; the guide is in x."""
+        half = self.at_half(seen)  # (B, 32, H/2, W/2)
         y = self.at_quarter(half)  # (B, 32, H/4, W/4)
         if self.has_guide:
-            y = torch.cat([y, F.avg_pool2d(x[:, 3:], 4)], 1)  # (B, 32 + G, H/4, W/4)
+            y = torch.cat([y, F.avg_pool2d(x[:, 3:6], 4)], 1)  # (B, 32 + 3, H/4, W/4)
         y = self.trunk(self.join(y))  # (B, 32, H/4, W/4)
         y = self.to_half(torch.cat([upsample(y, "bilinear"), half], 1))  # (B, 16, H/2, W/2)
-        y = self.to_full(torch.cat([upsample(y, "bilinear"), rgb], 1))  # (B, 16, H, W)
-        return self.head(y)  # (B, 3, H, W)
+        y = self.to_full(torch.cat([upsample(y, "bilinear"), seen], 1))  # (B, 16, H, W)
+        return self.head(y)  # (B, 3, H, W); with an exemplar 4, the last being how far it is trusted
 
 
 class Discriminator(nn.Module):

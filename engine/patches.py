@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .errors import TrainingError
+from .exemplar import mislead
 from .keyframe import Keyframe
 
 
@@ -26,11 +27,15 @@ class PatchSampler:
     """Draws batches for ever. Every pixel of every eroded mask is as likely a centre as any other.
 
     A centre whose patch would reach over the picture's edge is moved inwards. Where a picture is smaller than a patch
-    the patch is as large as the picture allows, a multiple of 4.
+    the patch is as large as the picture allows, a multiple of 4. ST maps are led astray (`exemplar.mislead`).
     """
 
-    def __init__(self, keyframes: Sequence[Keyframe], *, patch: int, batch: int, erode: int, seed: int):
-        """Raises TrainingError where no keyframe has a pixel left to learn from."""
+    def __init__(
+        self, keyframes: Sequence[Keyframe], *, patch: int, batch: int, erode: int, seed: int, exemplars: int = 1
+    ):
+        """exemplars  how many key frames an ST map leads to
+
+        Raises TrainingError where no keyframe has a pixel left to learn from."""
         if not keyframes:
             raise TrainingError("there is no keyframe to learn from; give at least one painted frame")
         self._sources = [_planes(key.source) for key in keyframes]
@@ -39,7 +44,7 @@ class PatchSampler:
         self._patch = min(patch, *(side // 4 * 4 for key in keyframes for side in key.mask.shape))
         if self._patch < 4:
             raise TrainingError("the keyframes are too small to learn from; at least 4x4 pixels are needed")
-        self._batch = batch
+        self._batch, self._pages = batch, exemplars
         self._rng = np.random.default_rng(seed)
         kernel = np.ones((erode, erode), np.uint8)
         centres = []
@@ -66,8 +71,12 @@ class PatchSampler:
         """The next batch; the same sequence of batches for the same seed."""
         picks = self._places()
         elsewhere = self._places()
+        source = torch.stack([self._cut(self._sources, place) for place in picks])
+        if source.shape[1] > 6:
+            _, height, width = self._sources[0].shape
+            source = mislead(source, height, width, self._pages, self._rng)
         return Patches(
-            source=torch.stack([self._cut(self._sources, place) for place in picks]),
+            source=source,
             target=torch.stack([self._cut(self._targets, place) for place in picks]),
             mask=torch.stack([self._cut(self._masks, place) for place in picks]),
             real=torch.stack([self._cut(self._targets, place) for place in elsewhere]),

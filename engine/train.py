@@ -91,14 +91,17 @@ class Training:
         network: NetworkConfig,
         config: TrainConfig,
         *,
+        exemplars: Sequence[int] = (),
         perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
         device: str | None = None,
     ):
-        """perceptual  a loss of (painted, target), such as `losses.VggLoss`; by default the distance of the
+        """exemplars   the numbers of the key frames that the ST map leads to, where there is one
+        perceptual  a loss of (painted, target), such as `losses.VggLoss`; by default the distance of the
                     discriminator's features
         device      "cpu" or "cuda"; by default what there is
 
-        Raises TrainingError where there is nothing to learn, ParameterError where the device is not there.
+        Raises TrainingError where there is nothing to learn or an exemplar is not painted, ParameterError where the
+        device is not there.
         """
         if device not in (None, "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
             raise ParameterError(f"the device '{device}' is not available to PyTorch here; leave it out, or say cpu")
@@ -109,12 +112,20 @@ class Training:
         self._window: list[float] = []  # L1 of the steps of the present one
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._sampler = PatchSampler(
-            keyframes, patch=config.patch, batch=config.batch, erode=config.erode, seed=config.seed
+            keyframes,
+            patch=config.patch,
+            batch=config.batch,
+            erode=config.erode,
+            seed=config.seed,
+            exemplars=max(1, len(exemplars)),
         )
         self._content = digest(*(key.digest for key in keyframes))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self._learner = _channels_last(build_generator(network).to(self._device))
+            learner = build_generator(network)
+            if learner.exemplar is not None:
+                learner.exemplar.show([_of_frame(keyframes, frame) for frame in exemplars])
+            self._learner = _channels_last(learner.to(self._device))
             self._discriminator = _channels_last(Discriminator().to(self._device))
         self.generator = copy.deepcopy(self._learner).eval()
         self._perceptual = perceptual.to(self._device) if isinstance(perceptual, nn.Module) else perceptual
@@ -160,9 +171,10 @@ class Training:
             for tensor in (batch.source, batch.target, batch.mask, batch.real)
         )
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
-            painted = self._learner(source)  # (B, 3, P, P)
+            own, painted = self._learner.paint(source)  # (B, 3, P, P) each
             wanted = target[: config.judged]
-            shown = losses.composite(painted[: config.judged], wanted, mask[: config.judged])
+            # Judged is what it paints of its own: where it may copy it has nothing to learn.
+            shown = losses.composite(own[: config.judged], wanted, mask[: config.judged])
 
             judge = self._discriminator.requires_grad_(True)
             genuine, made = judge(torch.cat([real[: config.judged], shown.detach()]))[0].chunk(2)
@@ -179,7 +191,8 @@ class Training:
                 perceptual = losses.feature_distance(features, wanted_features)
             else:
                 perceptual = self._perceptual(shown, wanted)
-            total = config.l1 * l1 + config.adversarial * adversarial + config.perceptual * perceptual
+            wrong = l1 if own is painted else l1 + losses.masked_l1(own, target, mask)
+            total = config.l1 * wrong + config.adversarial * adversarial + config.perceptual * perceptual
             self._descend("generator", total)
         self._average()
         return {
@@ -299,6 +312,14 @@ class Training:
         self.losses, self._windows, self._window = facts["losses"], facts["windows"], facts["window"]
         self._sampler.restore(facts["sampler"])
         return facts["content"] == self._content
+
+
+def _of_frame(keyframes: Sequence[Keyframe], frame: int) -> Keyframe:
+    for key in keyframes:
+        if key.frame == frame:
+            return key
+    painted = ", ".join(str(key.frame) for key in keyframes)
+    raise TrainingError(f"keyframe {frame}, which the guide leads to, is not painted; take one that is: {painted}")
 
 
 def _channels_last(network: NetworkT) -> NetworkT:

@@ -11,7 +11,7 @@ from .node import Node
 from .prefilter import Prefilter, PrefilterParams
 from .read import Read, ReadParams
 from .render import Evaluator, FrameDone, finish_frames, prepare_frames, render_frames
-from .shot import Painting, Shot, as_trained, load_keyframes, stylized
+from .shot import Painting, Shot, as_trained, load_keyframes, stylized, with_exemplars
 from .steady import Steady, SteadyParams
 from .stylize import Stylize, StylizeParams
 from .write import Found, Write, WriteParams
@@ -46,4 +46,5 @@ __all__ = [
     "render_frames",
     "save_graph",
     "stylized",
+    "with_exemplars",
 ]

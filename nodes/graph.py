@@ -24,6 +24,7 @@ from .node import Node
 from .prefilter import Prefilter, PrefilterParams
 from .read import Read, ReadParams
 from .steady import Steady, SteadyParams
+from .stmap import STMap, STMapParams
 from .stylize import Stylize, StylizeParams
 from .write import Write, WriteParams
 
@@ -34,6 +35,7 @@ NODES: Mapping[str, tuple[Any, Any]] = {
     "Vectors": (Vectors, VectorsParams),
     "Prefilter": (Prefilter, PrefilterParams),
     "Guide": (Guide, GuideParams),
+    "STMap": (STMap, STMapParams),
     "Stylize": (Stylize, StylizeParams),
     "Steady": (Steady, SteadyParams),
     "Write": (Write, WriteParams),

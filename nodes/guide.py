@@ -132,7 +132,7 @@ class _Registration(Node):
             return np.dstack([flow, agreement(source, target, flow)])[None]
         mattes: list[Any] = [(None, None)]
         if "matte" in self.inputs:
-            subject = [_work_matte(fetch("matte", frame), source.shape[:2]) for frame in (start, end)]
+            subject = [work_matte(fetch("matte", frame), source.shape[:2]) for frame in (start, end)]
             mattes = [[1 - matte for matte in subject], subject]
 
         def register_layer(index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -265,7 +265,7 @@ def _work_picture(picture: Image) -> np.ndarray:
     return encode(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA))
 
 
-def _work_matte(matte: Image, shape: tuple[int, int]) -> np.ndarray:
+def work_matte(matte: Image, shape: tuple[int, int]) -> np.ndarray:
     """The matte's coverage at the working size: float32 (h, w), 0..1."""
     pixels = np.ascontiguousarray(matte.coverage if matte.coverage is not None else matte.pixels[..., :1])
     return np.clip(cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA), 0, 1)
@@ -378,7 +378,7 @@ class Guide(Node):
         layers = in_parallel(draw, range(len(deformations)), cancel)
         pixels = layers[0]
         if len(layers) == 2:
-            matte = _work_matte(fetch("matte", frame), pixels.shape[:2])[..., None]
+            matte = work_matte(fetch("matte", frame), pixels.shape[:2])[..., None]
             pixels = pixels + matte * (layers[1] - pixels)
         return Image(np.clip(pixels, 0, 1))
 

@@ -1,13 +1,14 @@
 """A shot: footage, its painted keyframes, and the graph that feeds the network - the same in training and rendering."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..engine import color
+from ..engine.config import Preset
 from ..engine.errors import ImageError, ModelError, ShapeError
 from ..engine.image import Image, unpremultiply
 from ..engine.keyframe import Keyframe
@@ -21,6 +22,7 @@ from .prefilter import Prefilter, PrefilterParams
 from .read import Read, ReadParams
 from .render import Evaluator
 from .steady import Steady, SteadyParams
+from .stmap import STMap, STMapParams
 from .stylize import Stylize, StylizeParams
 
 
@@ -49,6 +51,8 @@ class Shot:
                    estimated motion; None: motion is estimated
     prefilter      how the network's view of the footage is cleaned of noise; None: not at all
     guide          the guide layer the network is shown beside it; None: none
+    exemplars      the painted key frames that it may copy from, so that it is shown where to find them; empty: none;
+                   None: that of the guide. Only with a guide.
     """
 
     footage: str
@@ -57,6 +61,7 @@ class Shot:
     vectors: str | None = None
     prefilter: PrefilterParams | None = None
     guide: GuideParams | None = None
+    exemplars: tuple[int, ...] | None = None
 
     @cached_property
     def footage_node(self) -> Read:
@@ -84,10 +89,20 @@ class Shot:
             return None
         return Guide(self.guide, footage=self.footage_node, matte=self.matte_node, vectors=self.vectors_node)
 
+    @cached_property
+    def stmap_node(self) -> STMap | None:
+        """Where to find the exemplars."""
+        if self.guide is None or self.exemplars == ():
+            return None
+        params = STMapParams(self.exemplars or (self.guide.keyframe,), self.guide.interval)
+        return STMap(params, footage=self.footage_node, matte=self.matte_node, vectors=self.vectors_node)
+
     @property
     def channels(self) -> tuple[str, ...]:
         """What the network is shown, channel by channel."""
-        return ("R", "G", "B") + (("guide R", "guide G", "guide B") if self.guide else ())
+        guide = ("guide R", "guide G", "guide B") if self.guide_node is not None else ()
+        stmap = ("s", "t", "confidence") if self.stmap_node is not None else ()
+        return ("R", "G", "B", *guide, *stmap)
 
     @property
     def _guide_follows(self) -> str | None:
@@ -102,6 +117,7 @@ class Shot:
             "footage_space": self.footage_node.space(),
             "prefilter": None if self.prefilter is None else asdict(self.prefilter),
             "guide": None if self.guide is None else {**asdict(self.guide), "follows": self._guide_follows},
+            "exemplars": () if self.stmap_node is None else self.stmap_node.params.keyframes,
         }
 
 
@@ -129,6 +145,7 @@ def as_trained(
         vectors,
         None if info.prefilter is None else PrefilterParams(**info.prefilter),
         None if guide is None else GuideParams(**guide),
+        exemplars=tuple(info.exemplars),
     )
 
 
@@ -148,6 +165,7 @@ def stylized(
         footage=shot.footage_node,
         source=None if shot.prefilter is None else shot.source_node,
         guide=shot.guide_node,
+        stmap=shot.stmap_node,
         matte=shot.matte_node,
         device=device,
         threads=threads,
@@ -162,6 +180,28 @@ def stylized(
     )
 
 
+WHOLE = 0.9
+"""A painting is an exemplar if it counts in at least this part of the picture: where the network is to copy from one
+that is near in time, it cannot copy from a better one elsewhere."""
+
+
+def with_exemplars(shot: Shot, paintings: Sequence[Painting], preset: Preset, *, cancel: Cancel = never) -> Shot:
+    """The shot as a preset's network is to learn it: all keyframes that are painted as a whole are its exemplars, or
+    where none is, the guide's. The published network knows no exemplars.
+
+    Raises as `load_keyframes` does.
+    """
+    if shot.guide is None or preset != "fast":
+        return replace(shot, exemplars=())
+    evaluate = Evaluator()
+    whole = []
+    for painting in paintings:
+        opened = _open(shot, painting, "", evaluate, cancel)
+        if float((opened.mask > 0.5).sum()) >= WHOLE * float((opened.counting > 0.5).sum()):
+            whole.append(painting.frame)
+    return replace(shot, exemplars=tuple(sorted(whole)) or (shot.guide.keyframe,))
+
+
 def load_keyframes(
     shot: Shot, paintings: Sequence[Painting], *, paint_space: str = "", cancel: Cancel = never
 ) -> list[Keyframe]:
@@ -171,42 +211,60 @@ def load_keyframes(
 
     Raises ImageError, FrameMissingError or ShapeError, naming frame and file, where something does not fit.
     """
-    footage, matte = shot.footage_node, shot.matte_node
     evaluate = Evaluator()
     keyframes = []
     for painting in sorted(paintings, key=lambda p: p.frame):
         frame = painting.frame
-        plate: Image = evaluate(footage, frame, cancel)
-        space = painting.space or paint_space
-        painted = _read(evaluate, painting, ReadParams(painting.path, space=space, working=footage.working()))
-        _check_size("painting", painting.path, painted, frame, plate)
-        # Where there is no footage there is nothing to learn from: transparent pixels pass through when rendered, too.
-        mask = np.ones((plate.height, plate.width), np.float32)
-        if plate.coverage is not None:
-            mask = mask * (plate.coverage[:, :, 0] > 0)
-        if painting.mask is not None:
-            given = _read(evaluate, painting, ReadParams(painting.mask, matte=True))
-            _check_size("mask", painting.mask, given, frame, plate)
-            mask = mask * given.pixels[:, :, 0].clip(0, 1)
-        elif painted.coverage is not None:
-            mask = mask * painted.coverage[:, :, 0].clip(0, 1)
-        if matte is not None:
-            region: Image = evaluate(matte, frame, cancel)
-            _check_size("matte", str(matte.path_of(frame)), region, frame, plate)
-            mask = mask * region.pixels[:, :, 0].clip(0, 1)
-        if not (mask > 0.5).any():
-            what = painting.mask or shot.matte or f"the alpha of {painting.path}"
-            raise ImageError(
-                f"the mask of keyframe {frame} ({what}) is empty, so there is nothing to learn; paint it white where "
-                "the painting counts, or leave it out",
-                path=painting.path,
-                frame=frame,
-            )
+        opened = _open(shot, painting, paint_space, evaluate, cancel)
         source = color.encode(unpremultiply(evaluate(shot.source_node, frame, cancel)))
-        if shot.guide_node is not None:
-            source = np.concatenate([source, evaluate(shot.guide_node, frame, cancel).pixels], axis=2)
-        keyframes.append(Keyframe(frame, source, color.encode(unpremultiply(painted)), mask))
+        shown = [
+            evaluate(node, frame, cancel).pixels for node in (shot.guide_node, shot.stmap_node) if node is not None
+        ]
+        source = np.concatenate([source, *shown], axis=2)
+        keyframes.append(Keyframe(frame, source, color.encode(unpremultiply(opened.painted)), opened.mask))
     return keyframes
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A painting that fits its footage, what of it counts, and what of the footage does: float32 (H, W), 0..1, each."""
+
+    painted: Image
+    mask: np.ndarray
+    counting: np.ndarray
+
+
+def _open(shot: Shot, painting: Painting, paint_space: str, evaluate: Evaluator, cancel: Cancel) -> _Opened:
+    footage, matte = shot.footage_node, shot.matte_node
+    frame = painting.frame
+    plate: Image = evaluate(footage, frame, cancel)
+    space = painting.space or paint_space
+    painted = _read(evaluate, painting, ReadParams(painting.path, space=space, working=footage.working()))
+    _check_size("painting", painting.path, painted, frame, plate)
+    # Where there is no footage there is nothing to learn from: transparent pixels pass through when rendered, too.
+    counting = np.ones((plate.height, plate.width), np.float32)
+    if plate.coverage is not None:
+        counting = counting * (plate.coverage[:, :, 0] > 0)
+    if matte is not None:
+        region: Image = evaluate(matte, frame, cancel)
+        _check_size("matte", str(matte.path_of(frame)), region, frame, plate)
+        counting = counting * region.pixels[:, :, 0].clip(0, 1)
+    mask = counting
+    if painting.mask is not None:
+        given = _read(evaluate, painting, ReadParams(painting.mask, matte=True))
+        _check_size("mask", painting.mask, given, frame, plate)
+        mask = mask * given.pixels[:, :, 0].clip(0, 1)
+    elif painted.coverage is not None:
+        mask = mask * painted.coverage[:, :, 0].clip(0, 1)
+    if not (mask > 0.5).any():
+        what = painting.mask or shot.matte or f"the alpha of {painting.path}"
+        raise ImageError(
+            f"the mask of keyframe {frame} ({what}) is empty, so there is nothing to learn; paint it white where "
+            "the painting counts, or leave it out",
+            path=painting.path,
+            frame=frame,
+        )
+    return _Opened(painted, mask, counting)
 
 
 def _read(evaluate: Evaluator, painting: Painting, params: ReadParams) -> Image:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from ..engine.digest import digest
 from ..engine.errors import ImageError, ParameterError, ShapeError
 from ..engine.image import Image
@@ -30,6 +32,7 @@ class Stylize(Node):
     footage  RGB or RGBA, scene-linear in the model's working space (`Stylizer.info.working_space`)
     source   what the network looks at, where that is not the footage itself but the prefiltered footage
     guide    (H, W, 3) where the model was trained with one
+    stmap    (H, W, 3) likewise, see `STMap`
     matte    (H, W, 1) region of interest: outside, the footage passes through
 
     How it runs is no parameter, since it changes no pixel by more than a rounding: `device`, `threads` and `tile` as in
@@ -37,7 +40,7 @@ class Stylize(Node):
     """
 
     INPUTS = ("footage",)
-    OPTIONAL_INPUTS = ("source", "guide", "matte")
+    OPTIONAL_INPUTS = ("source", "guide", "stmap", "matte")
     params: StylizeParams
 
     def __init__(
@@ -47,6 +50,7 @@ class Stylize(Node):
         footage: Node,
         source: Node | None = None,
         guide: Node | None = None,
+        stmap: Node | None = None,
         matte: Node | None = None,
         device: Device | str = Device.AUTO,
         threads: int = 0,
@@ -55,7 +59,7 @@ class Stylize(Node):
         """Raises ModelError where the model is none, ParameterError where the device or strength cannot be."""
         if not 0.0 <= params.strength <= 1.0:
             raise ParameterError(f"the strength must lie between 0 and 1, not {params.strength}")
-        super().__init__(params, footage=footage, source=source, guide=guide, matte=matte)
+        super().__init__(params, footage=footage, source=source, guide=guide, stmap=stmap, matte=matte)
         self._model_digest = digest(read_model(params.model))
         self.stylizer = Stylizer(params.model, device=device, threads=threads, tile=tile)
 
@@ -67,14 +71,13 @@ class Stylize(Node):
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         footage: Image = fetch("footage", frame)
-        source, guide, matte = (
-            fetch(name, frame) if name in self.inputs else None for name in ("source", "guide", "matte")
-        )
+        source, matte = (fetch(name, frame) if name in self.inputs else None for name in ("source", "matte"))
+        shown = [fetch(name, frame).pixels for name in ("guide", "stmap") if name in self.inputs]
         try:
             return self.stylizer(
                 footage,
                 source=source,
-                guide=None if guide is None else guide.pixels,
+                guide=np.concatenate(shown, axis=2) if shown else None,
                 mask=None if matte is None else matte.pixels[:, :, 0],
                 strength=self.params.strength,
                 cancel=cancel,

@@ -44,7 +44,7 @@ from fewstroke.nodes.mapping import PathMapping
 from fewstroke.nodes.node import Node
 from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.render import Evaluator, FrameDone, finish_frames, prepare_frames
-from fewstroke.nodes.shot import Painting, Shot, as_trained, load_keyframes, stylized
+from fewstroke.nodes.shot import Painting, Shot, as_trained, load_keyframes, stylized, with_exemplars
 from fewstroke.nodes.write import Found, Write, WriteParams, discard_unfinished
 
 PROTOCOL = 1
@@ -223,7 +223,7 @@ class Worker:
         paintings = [Painting(**keyframe) for keyframe in keyframes]
         if not paintings:
             raise TrainingError("there is no keyframe to learn from; paint a frame first")
-        painted_shot = _shot(shot)
+        painted_shot = with_exemplars(_shot(shot), paintings, preset, cancel=stop.cancel)
         learnt_from = load_keyframes(painted_shot, paintings, cancel=stop.cancel)
         try:
             from fewstroke.engine.train import Budget

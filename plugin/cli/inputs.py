@@ -1,4 +1,4 @@
-"""`fewstroke filter` and `fewstroke guide`: what the network is shown, as sequences of their own."""
+"""`fewstroke filter`, `guide` and `stmap`: what the network is shown, as sequences of their own."""
 
 from typing import Annotated
 
@@ -7,6 +7,7 @@ import typer
 from fewstroke.nodes.guide import GuideParams
 from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.shot import Shot
+from fewstroke.nodes.stmap import STMap, STMapParams
 from fewstroke.nodes.write import Write, WriteParams
 
 from .options import Chunk, Footage, FootageSpace, Frames, Jobs, Matte, Out, Vectors
@@ -52,4 +53,21 @@ def guide(
     node = shot.guide_node
     assert node is not None
     write = Write(WriteParams(out, working=shot.footage_node.working()), image=node)
+    write_sequence(lambda threads: write, frames=frames, chunk=chunk, jobs=jobs)
+
+
+def stmap(
+    footage: Footage,
+    keyframe: Annotated[int, typer.Option(help="The frame that is to be found again.")],
+    out: Out,
+    frames: Frames = None,
+    chunk: Chunk = None,
+    matte: Matte = None,
+    vectors: Vectors = None,
+    jobs: Jobs = None,
+) -> None:
+    """Say where each pixel lies in the key frame: an ST map with confidence, as 32-bit EXR."""
+    shot = Shot(footage, matte=matte, vectors=vectors)
+    node = STMap(STMapParams((keyframe,)), shot.footage_node, shot.matte_node, shot.vectors_node)
+    write = Write(WriteParams(out, working=shot.footage_node.working(), depth="float"), image=node)
     write_sequence(lambda threads: write, frames=frames, chunk=chunk, jobs=jobs)

@@ -8,7 +8,7 @@ from fewstroke.engine.errors import CancelledError, FewstrokeError, ParameterErr
 
 from .cache import cache
 from .info import info
-from .inputs import filter_, guide
+from .inputs import filter_, guide, stmap
 from .interrupt import INTERRUPTED
 from .output import output
 from .render import prepare, render
@@ -28,6 +28,7 @@ app.command()(prepare)
 app.command()(info)
 app.command("filter")(filter_)
 app.command()(guide)
+app.command()(stmap)
 app.command()(cache)
 app.command()(worker)
 

@@ -12,7 +12,7 @@ from fewstroke.engine.config import Preset
 from fewstroke.engine.errors import ParameterError, TrainingError
 from fewstroke.nodes.guide import GuideParams
 from fewstroke.nodes.prefilter import PrefilterParams
-from fewstroke.nodes.shot import Painting, Shot, load_keyframes
+from fewstroke.nodes.shot import Painting, Shot, load_keyframes, with_exemplars
 
 from .interrupt import INTERRUPTED, interruptible
 from .options import Footage, FootageSpace, Vectors
@@ -60,6 +60,7 @@ def train(
         prefilter=PrefilterParams() if prefilter else None,
         guide=GuideParams(keyframe=first, seed=seed) if guide else None,
     )
+    shot = with_exemplars(shot, paintings, preset)
     keyframes = load_keyframes(shot, paintings, paint_space=paint_space)
 
     # torch takes two seconds to import: only now, when everything the user gave has been found good.

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from fewstroke.engine.config import NetworkConfig
+from fewstroke.engine.keyframe import Keyframe
 from fewstroke.engine.model import ModelInfo
 from fewstroke.engine.network import Generator, build_generator
 
@@ -13,7 +15,7 @@ def facts(generator: Generator, channels: int = 3, **others: Any) -> ModelInfo:
     """A `ModelInfo` for a generator that nobody trained."""
     values: dict[str, Any] = {
         "name": "test",
-        "channels": ("R", "G", "B", "guide R", "guide G", "guide B")[:channels],
+        "channels": ("R", "G", "B", "guide R", "guide G", "guide B", "s", "t", "confidence")[:channels],
         "working_space": "Linear Rec.709 (sRGB)",
         "footage_space": "Linear Rec.709 (sRGB)",
         "halo": generator.HALO,
@@ -32,6 +34,9 @@ def random_generator(preset: Any = "fast", channels: int = 3) -> Generator:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         generator = build_generator(NetworkConfig(preset, channels))
+        if generator.exemplar is not None:
+            source, painting = torch.rand(20, 30, channels).numpy(), torch.rand(20, 30, 3).numpy()
+            generator.exemplar.show([Keyframe(1, source, painting, np.ones((20, 30), np.float32))])
         with torch.no_grad():
             for _ in range(2):
                 generator(torch.rand(4, channels, 32, 32))

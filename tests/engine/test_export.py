@@ -19,21 +19,22 @@ from fewstroke.engine.model import ModelInfo
 from fewstroke.engine.sessions import read_info
 
 
-@pytest.mark.parametrize("preset", ["fast", "paper"])
+@pytest.mark.parametrize(("preset", "channels"), [("fast", 3), ("fast", 9), ("paper", 3)])
 @pytest.mark.parametrize("size", [(33, 47), (64, 64), (5, 90)])
 def test_onnx_computes_what_torch_computes(
-    models: Callable[..., bytes], rng: np.random.Generator, preset: str, size: tuple[int, int]
+    models: Callable[..., bytes], rng: np.random.Generator, preset: str, channels: int, size: tuple[int, int]
 ) -> None:
-    linear = rng.normal(0.3, 0.5, (2, 3, *size)).astype(np.float32)
-    linear[:, :, 0, 0] = 1000
-    session = ort.InferenceSession(models(preset), providers=["CPUExecutionProvider"])
+    linear = rng.normal(0.3, 0.5, (2, channels, *size)).astype(np.float32)
+    linear[:, :3, 0, 0] = 1000
+    session = ort.InferenceSession(models(preset, channels), providers=["CPUExecutionProvider"])
     theirs = np.asarray(session.run(None, {"image": linear})[0])
-    network = random_generator(preset)
+    network = random_generator(preset, channels)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.padding_mode = "zeros"
     below, right = (EDGE + -side % 4 for side in size)
-    padded = F.pad(torch.from_numpy(encode(linear)), (EDGE, right, EDGE, below), mode="replicate")
+    encoded = np.concatenate([encode(linear[:, :3]), linear[:, 3:]], 1)
+    padded = F.pad(torch.from_numpy(encoded), (EDGE, right, EDGE, below), mode="replicate")
     with torch.no_grad():
         ours = network(padded)[:, :, EDGE : EDGE + size[0], EDGE : EDGE + size[1]].numpy()
     assert np.abs(encode(theirs) - encode(decode(ours))).max() < 2e-4

@@ -35,6 +35,7 @@ from fewstroke.nodes import (
     render_frames,
     save_graph,
     stylized,
+    with_exemplars,
 )
 
 Save = Callable[..., Path]
@@ -125,8 +126,8 @@ for event in render_frames(load_graph(Path(sys.argv[1])), map(int, sys.argv[2].s
 def test_shuffled_parallel_and_in_processes_is_in_order_bit_for_bit(model: Path, plate: str, tmp_path: Path) -> None:
     shot = Shot(plate, prefilter=PrefilterParams(), guide=GuideParams(keyframe=2))
     guided = tmp_path / "guided.onnx"
-    generator = random_generator("fast", 6)
-    guided.write_bytes(export_model(generator, facts(generator, 6)))
+    generator = random_generator("fast", 9)
+    guided.write_bytes(export_model(generator, facts(generator, 9)))
 
     def output(folder: str) -> Write:
         painted = stylized(shot, str(guided), steadiness=0.5, threads=1)
@@ -154,8 +155,8 @@ def test_shuffled_parallel_and_in_processes_is_in_order_bit_for_bit(model: Path,
 
 def test_a_graph_comes_back_from_disk_the_same(model: Path, plate: str, tmp_path: Path) -> None:
     shot = Shot(plate, prefilter=PrefilterParams(radius=1), guide=GuideParams(keyframe=1))
-    generator = random_generator("fast", 6)
-    model.write_bytes(export_model(generator, facts(generator, 6)))
+    generator = random_generator("fast", 9)
+    model.write_bytes(export_model(generator, facts(generator, 9)))
     write = Write(
         WriteParams(str(tmp_path / "a b" / "out.####.exr"), attributes=(("artist", "me"),)),
         image=stylized(shot, str(model), steadiness=0.5),
@@ -231,6 +232,20 @@ def test_masks_alpha_and_mattes_say_what_counts(save: Save) -> None:
     assert key.mask.sum() == 8 * 4
 
 
+def test_paintings_that_are_whole_are_exemplars(save: Save) -> None:
+    for frame in (1, 2, 3):
+        save(f"plate.{frame:04d}.png", np.full((32, 32, 3), 0.5), "uint8")
+    whole = str(save("whole.png", np.full((32, 32, 3), 0.5), "uint8"))
+    half = np.concatenate([np.full((32, 32, 3), 0.5), np.tri(32)[..., None]], 2)
+    partly = str(save("half.png", half, "uint8"))
+    shot = Shot(str(Path(whole).parent / "plate.####.png"), guide=GuideParams(keyframe=1))
+    paintings = [Painting(3, whole), Painting(1, whole), Painting(2, partly)]
+    assert with_exemplars(shot, paintings, "fast").exemplars == (1, 3)
+    assert with_exemplars(shot, [Painting(1, partly)], "fast").exemplars == (1,), "better than none"
+    assert with_exemplars(shot, paintings, "paper").exemplars == ()
+    assert with_exemplars(replace(shot, guide=None), paintings, "fast").exemplars == ()
+
+
 def test_a_keyframe_that_does_not_fit_names_frame_and_file(save: Save) -> None:
     save("plate.0001.png", np.full((32, 32, 3), 0.5), "uint8")
     small = save("small.png", np.full((16, 32, 3), 0.5), "uint8")
@@ -248,7 +263,12 @@ def test_a_keyframe_that_does_not_fit_names_frame_and_file(save: Save) -> None:
 def test_a_model_says_how_its_shot_was_seen(plate: str) -> None:
     shot = Shot(plate, "ACEScg", prefilter=PrefilterParams(radius=3), guide=GuideParams(keyframe=2, seed=5))
     info = replace(facts(random_generator()), **shot.facts())
-    assert as_trained(info, plate) == shot
+    assert as_trained(info, plate) == replace(shot, exemplars=(2,)), "the guide's keyframe, unless others are named"
+    for exemplars in ((1, 4), ()):
+        shot = replace(shot, exemplars=exemplars)
+        info = replace(info, **shot.facts())
+        assert as_trained(info, plate) == shot
+        assert len(info.channels) == (9 if exemplars else 6)
     for followed in ({"matte": "m.####.exr"}, {"vectors": "v.####.exr"}):
         other = replace(shot, **followed)
         info = replace(info, **other.facts())

@@ -1,0 +1,106 @@
+"""The exemplar: the painted key frames themselves, which the network may copy from where the shot still shows the same.
+
+A network of a few thousand weights learns the strokes of an even wall by heart only slowly, and what it has learnt it
+paints a little blurred. Patch-based synthesis (Fiser et al., "Example-Based Synthesis of Stylized Facial Animations",
+SIGGRAPH 2017, and others) has them at once, as it copies the painter's own pixels, but it has to search for them frame
+after frame. Here the ST map (nodes/stmap.py) says where to look, and the network decides pixel by pixel whether to
+believe it: it sees the plate of the key frame from there beside the plate before it.
+
+In training the key frame is its own exemplar, and there copying is always right. So that the network learns when it is
+not, and to paint by itself then, most of its patches are led astray (`mislead`), as registration leads astray.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .keyframe import Keyframe
+
+CHANNELS = 7
+"""What `Exemplar` gives: painting, plate, confidence."""
+
+
+PIXELS = 1 << 24
+"""Key frames with more pixels than this in all (eight of 1080p, two of 4K) are reduced to it: it bounds the model file
+to 235 MB."""
+
+
+class Exemplar(nn.Module):
+    """The key frames, below each other, as they lie where an ST map leads.
+
+    ST map (B, 3, H, W): s from 0, left, to 1, right; t from 0, below, to 1, above; confidence, 0..1
+    Result (B, 7, H, W): the painting's RGB and the plate's RGB in the working encoding, and the confidence, which is
+    zero where the painting does not count.
+
+    The pictures belong to the model, not to what is learnt: they are no part of a checkpoint.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pictures = nn.Buffer(torch.zeros(1, CHANNELS, 1, 1), persistent=False)
+
+    def show(self, keyframes: Sequence[Keyframe]) -> None:
+        """Takes key frames as exemplars, in this order, in half floats, as the model file keeps them."""
+        height, width = keyframes[0].mask.shape
+        scale = min(1.0, (PIXELS / (len(keyframes) * height * width)) ** 0.5)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        pages = [
+            np.concatenate(
+                [
+                    # One by one, since OpenCV takes four channels at most.
+                    cv2.resize(np.ascontiguousarray(layer), size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], -1)
+                    for layer in (key.target, key.source[..., :3], key.mask)
+                ],
+                axis=2,
+            )
+            for key in keyframes
+        ]
+        layers = np.ascontiguousarray(np.concatenate(pages).transpose(2, 0, 1))
+        self.pictures = torch.from_numpy(layers).to(self.pictures).half().float()[None]
+
+    def forward(self, stmap: Tensor) -> Tensor:
+        grid = torch.stack([stmap[:, 0] * 2 - 1, 1 - stmap[:, 1] * 2], -1)
+        pictures = self.pictures.expand(len(stmap), -1, -1, -1)
+        found = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        return torch.cat([found[:, :6], found[:, 6:] * stmap[:, 2:]], 1)
+
+
+# What patches are led astray by, found on three rendered shots. Lengths are in heights of the frame, since that is how
+# registration errs: it works on frames of one size.
+NUDGE = 3 / 288
+"""The largest of the small displacements, bent as a registered lattice bends. Most are far smaller."""
+FAR = 20 / 288
+FAR_PART = 0.35
+"""Some patches are shown a place that has nothing to do with them: as sure as the others, so only the plate tells."""
+HIDDEN_PART = 0.3
+"""Some are told that all of them is hidden: what the network then paints alone is judged like the rest."""
+DOUBT_PART = 0.6
+"""Some have places that are."""
+
+
+def mislead(source: Tensor, height: int, width: int, pages: int, rng: np.random.Generator) -> Tensor:
+    """Training patches whose ST map errs.
+
+    source         (B, 9, P, P): RGB, guide, ST map
+    height, width  of the frames they were cut from, pixels
+    pages          how many of these are exemplars
+    """
+    count, _, side, _ = source.shape
+
+    def noise(channels: int, knots: int) -> Tensor:
+        values = torch.from_numpy(rng.standard_normal((count, channels, knots, knots)).astype(np.float32))
+        return F.interpolate(values, size=(side, side), mode="bicubic", align_corners=True) if knots > 1 else values
+
+    def some(part: float) -> Tensor:
+        return torch.from_numpy((rng.random((count, 1, 1, 1)) < part).astype(np.float32))
+
+    amount = torch.from_numpy(rng.random((count, 1, 1, 1)).astype(np.float32)).square() * NUDGE
+    lead = amount * (noise(2, 1) + noise(2, 4)) + some(FAR_PART) * FAR * noise(2, 1)  # in heights
+    doubt = some(DOUBT_PART)
+    belief = (1 - some(HIDDEN_PART)) * (1 - doubt + doubt * torch.sigmoid(6 * noise(1, 3)))
+    aspect = torch.tensor([height / width, 1 / pages]).view(1, 2, 1, 1)
+    return torch.cat([source[:, :6], source[:, 6:8] + lead * aspect, source[:, 8:] * belief], 1)

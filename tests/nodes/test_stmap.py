@@ -1,0 +1,126 @@
+"""The ST map: the way back into the key frame."""
+
+import cv2
+import numpy as np
+import pytest
+from standing import Footage, check_cancel, check_declared, check_keys, check_order, fresh_evaluator
+from test_guide import HEIGHT, WIDTH, known, pan, square, still
+
+from fewstroke.engine.errors import ParameterError
+from fewstroke.engine.image import Image
+from fewstroke.nodes.stmap import STMap, STMapParams
+
+NODES = {
+    "plain": lambda params: STMap(params, footage=pan()),
+    "layers": lambda params: STMap(params, *square()),
+    "vectors": lambda params: STMap(params, footage=pan(), vectors=known(-3, -1)),
+}
+
+
+def stmap(node: STMap, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Column and row in the key frame, pixels, and confidence: (H, W) each."""
+    pixels = fresh_evaluator()(node, frame).pixels
+    height, width = pixels.shape[:2]
+    return pixels[..., 0] * width - 0.5, (1 - pixels[..., 1]) * height - 0.5, pixels[..., 2]
+
+
+def test_the_key_frame_leads_to_itself() -> None:
+    x, y, sure = stmap(STMap(STMapParams((5,)), footage=pan()), 5)
+    np.testing.assert_allclose(x, np.broadcast_to(np.arange(WIDTH), x.shape), atol=1e-4)
+    np.testing.assert_allclose(y, np.broadcast_to(np.arange(HEIGHT)[:, None], y.shape), atol=1e-4)
+    assert sure.min() > 0.9
+
+
+@pytest.mark.parametrize("name", ["plain", "vectors"])
+def test_a_pan_leads_back_and_what_comes_in_is_not_sure(name: str) -> None:
+    """Seven frames on, content has moved by (-21, -7): the right 21 columns and the lower 7 rows are new."""
+    x, y, sure = stmap(NODES[name](STMapParams((5,))), 12)
+    old = np.s_[8:-12, 8:-30]
+    np.testing.assert_allclose((x - np.arange(WIDTH))[old], 21, atol=0.1)
+    np.testing.assert_allclose((y - np.arange(HEIGHT)[:, None])[old], 7, atol=0.1)
+    assert np.median(sure[old]) > 0.8
+    assert sure[:, -14:].max() < 0.1 and sure[-2:].max() < 0.1
+
+
+def test_the_key_frame_looked_up_is_the_frame() -> None:
+    """What an STMap node does with it, at full size and at a proxy's."""
+    footage = pan()
+    for scale in (1, 2):
+        pictures = {
+            frame: Image(cv2.resize(image.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC))
+            for frame, image in footage.pictures.items()
+        }
+        x, y, sure = stmap(STMap(STMapParams((5,)), footage=Footage(pictures)), 8)
+        found = cv2.remap(pictures[5].pixels, x, y, cv2.INTER_CUBIC)
+        difference = np.abs(found - pictures[8].pixels).mean(axis=2)[sure > 0.9]
+        assert difference.size > 0.6 * sure.size
+        assert difference.mean() < 0.01
+
+
+def test_still_footage_stays() -> None:
+    x, y, sure = stmap(STMap(STMapParams((5,)), footage=still()), 12)
+    assert np.abs(x - np.arange(WIDTH)).max() < 0.05 and np.abs(y - np.arange(HEIGHT)[:, None]).max() < 0.05
+    assert sure.mean() > 0.95
+
+
+def test_subject_and_background_each_lead_back_along_their_own_motion() -> None:
+    """The square moves 4 a frame to the right; where it was in the key frame the background was hidden."""
+    footage, matte = square()
+    x, _, sure = stmap(STMap(STMapParams((5,)), footage, matte), 8)
+    left = 20 + 4 * 8
+    moved = (x - np.arange(WIDTH))[36:64, left + 6 : left + 34]
+    assert np.median(moved) == pytest.approx(-12, abs=0.2)
+    assert np.abs((x - np.arange(WIDTH))[:20]).max() < 0.3
+    uncovered = sure[36:64, left - 11 : left - 2]
+    assert np.median(uncovered) < 0.5 < np.median(sure[36:64, left + 6 : left + 34])
+
+
+def test_of_two_key_frames_the_nearer_is_found_and_they_lie_below_each_other() -> None:
+    node = STMap(STMapParams((9, 3)), footage=pan())
+    assert set(node.frames_needed(2)) == {"footage", "registration0"}
+    assert set(node.frames_needed(5)) == {"footage", "registration0", "registration1"}
+    for frame, key, page in ((3, 3, 0), (4, 3, 0), (8, 9, 1), (9, 9, 1), (12, 9, 1)):
+        pixels = fresh_evaluator()(node, frame).pixels
+        t = pixels[..., 1] * 2 - (1 - page)  # the first key frame lies on top
+        middle = np.s_[30:-30, 40:-40]
+        assert t[middle].min() > 0 and t[middle].max() < 1
+        x, y = pixels[..., 0] * WIDTH - 0.5, (1 - t) * HEIGHT - 0.5
+        np.testing.assert_allclose((x - np.arange(WIDTH))[middle], 3 * (frame - key), atol=0.1)
+        np.testing.assert_allclose((y - np.arange(HEIGHT)[:, None])[middle], frame - key, atol=0.1)
+
+
+def test_what_the_nearer_key_frame_does_not_show_comes_from_the_other() -> None:
+    """The pan uncovers its right border from frame to frame; frame 4 has it from frame 9, though 3 is nearer."""
+    pixels = fresh_evaluator()(STMap(STMapParams((1, 9)), footage=pan(step=(8, 0))), 3).pixels
+    assert (pixels[20:-20, 30:-40, 1] > 0.5).all(), "from the key frame on top"
+    assert (pixels[20:-20, -10:, 1] < 0.5).all() and np.median(pixels[20:-20, -10:, 2]) > 0.7
+
+
+def test_no_key_frame_is_no_st_map() -> None:
+    with pytest.raises(ParameterError, match="at least one"):
+        STMap(STMapParams(()), footage=pan())
+
+
+def test_nothing_is_sure_beyond_a_cut() -> None:
+    pictures = {**pan().pictures, 9: Image(still().pictures[1].pixels[::-1].copy())}
+    _, _, sure = stmap(STMap(STMapParams((5,)), footage=Footage(pictures)), 9)
+    assert sure.max() < 0.2
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_any_order_gives_the_same_bits(name: str) -> None:
+    check_order(NODES[name](STMapParams((5,), 2)), (1, 5, 6, 11))
+
+
+def test_every_parameter_changes_the_key() -> None:
+    check_keys(NODES["plain"], STMapParams((5,), 2), frame=11, keyframes=(5, 1))
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_reads_only_what_it_declares(name: str) -> None:
+    for frame in (5, 6, 12, 1):
+        check_declared(NODES[name](STMapParams((5,), 4)), frame)
+
+
+def test_cancels() -> None:
+    check_cancel(NODES["layers"](STMapParams((5,), 4)), 9)
