@@ -88,7 +88,7 @@ def train(
             )
             bar.show(report.seconds, text, total)
             if not output.has_bars and time.monotonic() - shown > (1 if output.as_json else 5):
-                output.event("step", text, **asdict(report))
+                output.event("step", text, progress=None if total is None else report.seconds / total, **asdict(report))
                 shown = time.monotonic()
             if interrupt.requested:
                 break

@@ -81,7 +81,7 @@ def overhead(graph: Path, rounds: int) -> None:
     here, evaluate = load_graph(graph), Evaluator()
     socket = str(graph.parent / "s")
     subprocess.run([*TASK, "start", socket], check=True)
-    evaluate(here, 100)  # the first frame of a process also lists the footage and fills caches
+    evaluate(here, here.frames().last)  # the first frame of a process also lists the footage and fills caches
     with Worker([*COMMAND, "worker"]) as worker:
         ways: dict[str, Callable[[int], object]] = {
             "cold process": lambda frame: run(*COMMAND, "render", str(graph), f"--frames={frame}"),
