@@ -22,11 +22,13 @@ class Output:
 
     as_json    machine-readable lines instead of text for people
     as_openjd  lines for whoever runs this as a task of OpenJobDescription
+    failed     whether an error has been said
     """
 
     def __init__(self) -> None:
         self.as_json = False
         self.as_openjd = False
+        self.failed = False
 
     def event(self, event: str, text: str, *, progress: float | None = None, **facts: Any) -> None:
         """Something happened: `text` for people, `event` and `facts` for programs; `progress` of the whole, 0 to 1."""
@@ -40,6 +42,7 @@ class Output:
             console.print(text, markup=False, soft_wrap=True)
 
     def error(self, message: str, exit_code: int) -> None:
+        self.failed = True
         if self.as_json:
             print(json.dumps({"event": "error", "message": message, "exit_code": exit_code}), flush=True)
         elif self.as_openjd:

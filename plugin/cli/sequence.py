@@ -176,4 +176,5 @@ class Report:
 
 def _last_act() -> None:
     discard_unfinished()
-    output.error("interrupted; nothing is half-written", INTERRUPTED)
+    if not output.failed:
+        output.error("interrupted; nothing is half-written", INTERRUPTED)
