@@ -3,7 +3,7 @@
 What is named here is public; what begins with an underscore, and the rest of the modules, may change.
 """
 
-from .graph import load_graph, save_graph
+from .graph import load_graph, load_write, save_graph
 from .guide import Guide, GuideParams
 from .mapping import PathMapping
 from .motion import Vectors, VectorsParams
@@ -42,6 +42,7 @@ __all__ = [
     "finish_frames",
     "load_graph",
     "load_keyframes",
+    "load_write",
     "prepare_frames",
     "render_frames",
     "save_graph",

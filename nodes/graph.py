@@ -86,6 +86,14 @@ def load_graph(path: Path, *, mapping: PathMapping | None = None, **running: Any
     return _Loader(path, file.get("nodes", {}), mapping or PathMapping(), running).build(file.get("output", ""), ())
 
 
+def load_write(path: Path, *, mapping: PathMapping | None = None, **running: Any) -> Write:
+    """As `load_graph`, of a graph that writes files. Raises GraphError where it does not."""
+    node = load_graph(path, mapping=mapping, **running)
+    if not isinstance(node, Write):
+        raise GraphError(f"{path} ends in a {type(node).__name__}, which writes nothing; save it with a Write")
+    return node
+
+
 class _Loader:
     def __init__(self, path: Path, entries: Mapping[str, Any], mapping: PathMapping, running: Mapping[str, Any]):
         self._path, self._entries, self._mapping, self._running = path, entries, mapping, running

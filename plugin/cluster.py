@@ -15,11 +15,11 @@ from distributed import Client, Event, Future, KilledWorker, get_client, get_wor
 
 from fewstroke.engine.errors import CancelledError, FewstrokeError, GraphError
 from fewstroke.engine.frames import FrameRange
-from fewstroke.nodes.graph import load_graph
+from fewstroke.nodes.graph import load_write
 from fewstroke.nodes.mapping import PathMapping
 from fewstroke.nodes.node import Cancel
 from fewstroke.nodes.render import FrameDone, finish_frames
-from fewstroke.nodes.write import Found, Write
+from fewstroke.nodes.write import Found
 
 CHUNK = 8
 """Frames of a task at most: neighbours share their motion, and a worker that dies loses no more than these."""
@@ -76,8 +76,7 @@ def render_chunk(graph: str, frames: list[int], map: list[str], device: str, sto
     threads = max(1, (os.cpu_count() or 1) // get_worker().state.nthreads)
     done = []
     try:
-        write = load_graph(Path(graph), mapping=PathMapping.parse(map), device=device, threads=threads)
-        assert isinstance(write, Write)  # the asker has looked
+        write = load_write(Path(graph), mapping=PathMapping.parse(map), device=device, threads=threads)
         for event in finish_frames(write, frames):
             done.append((event.frame, str(event.result)))
             if stopped.is_set():

@@ -38,7 +38,7 @@ from fewstroke.engine import color
 from fewstroke.engine.errors import CancelledError, FewstrokeError, ParameterError, TrainingError
 from fewstroke.engine.frames import FrameRange
 from fewstroke.engine.sessions import Device, read_info
-from fewstroke.nodes.graph import load_graph
+from fewstroke.nodes.graph import load_graph, load_write
 from fewstroke.nodes.guide import GuideParams
 from fewstroke.nodes.mapping import PathMapping
 from fewstroke.nodes.node import Node
@@ -366,12 +366,10 @@ class _Frames:
             wanted = FrameRange.from_openjd(frames) if syntax == "openjd" else FrameRange.parse(frames)
         cores = os.cpu_count() or 1
         jobs = min(jobs or cores, cores if wanted is None else len(wanted))
-        node = load_graph(Path(graph), mapping=mapping, device=device, threads=max(1, cores // jobs))
-        if not isinstance(node, Write):
-            raise ParameterError(f"{graph} ends in a {type(node).__name__}, which writes nothing; save it with a Write")
-        wanted = wanted or node.frames()
-        node.check(wanted)
-        return cls(node, wanted, jobs)
+        write = load_write(Path(graph), mapping=mapping, device=device, threads=max(1, cores // jobs))
+        wanted = wanted or write.frames()
+        write.check(wanted)
+        return cls(write, wanted, jobs)
 
     def each(self, do: Callable[..., Iterator[FrameDone]], stop: _Stop, evaluator: Evaluator) -> Iterator[FrameDone]:
         return do(self.write, self.frames, jobs=self.jobs, cancel=stop.cancel, evaluator=evaluator)

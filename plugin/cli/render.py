@@ -1,16 +1,18 @@
 """`fewstroke render`: a graph over the frames of a shot; a saved one, or made of a trained model and footage."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import typer
 
-from fewstroke.engine.errors import GraphError, ParameterError
+from fewstroke.engine.errors import ParameterError
 from fewstroke.engine.sessions import Device, read_info
 from fewstroke.engine.stylizer import TILE
-from fewstroke.nodes.graph import load_graph, save_graph
+from fewstroke.nodes.graph import load_write, save_graph
 from fewstroke.nodes.mapping import PathMapping
+from fewstroke.nodes.node import Node
 from fewstroke.nodes.shot import as_trained, stylized
 from fewstroke.nodes.write import Write, WriteParams
 
@@ -68,19 +70,9 @@ def render(
         assert model is not None and footage is not None and out is not None
         facts = read_info(model)
         shot = as_trained(facts, footage, footage_space=footage_space or "", matte=matte, vectors=vectors)
-        paint = partial(
-            stylized,
-            shot,
-            model,
-            strength=1.0 if strength is None else strength,
-            steadiness=steadiness or 0.0,
-            device=device,
-            tile=tile,
-        )
-        params = WriteParams(out, working=facts.working_space)
-
-        def build(threads: int) -> Write:
-            return Write(params, image=paint(threads=threads))
+        look = {"strength": 1.0 if strength is None else strength, "steadiness": steadiness or 0.0}
+        paint = partial(stylized, shot, model, **look, device=device, tile=tile)
+        build = _written(paint, WriteParams(out, working=facts.working_space))
 
     if scheduler is not None:
         if graph is None:
@@ -107,22 +99,13 @@ def prepare(
     prepare_sequence(saved(graph, map_, path_mapping), frames=frames, chunk=chunk, jobs=jobs)
 
 
-class Build(Protocol):
-    """What makes the last node of a graph, told how many threads a frame may use."""
-
-    def __call__(self, threads: int) -> Write: ...
-
-
-def saved(graph: Path, map_: list[str] | None, rules: Path | None, **running: Any) -> Build:
+def saved(graph: Path, map_: list[str] | None, rules: Path | None, **running: Any) -> Callable[[int], Write]:
     """What makes a saved graph."""
     mapping = PathMapping.parse(map_ or [])
     if rules is not None:
         mapping += PathMapping.read_openjd(rules)
+    return lambda threads: load_write(graph, mapping=mapping, threads=threads, **running)
 
-    def build(threads: int) -> Write:
-        node = load_graph(graph, mapping=mapping, threads=threads, **running)
-        if not isinstance(node, Write):
-            raise GraphError(f"{graph} ends in a {type(node).__name__}, which writes nothing; save it with a Write")
-        return node
 
-    return build
+def _written(paint: Callable[..., Node], params: WriteParams) -> Callable[[int], Write]:
+    return lambda threads: Write(params, image=paint(threads=threads))
