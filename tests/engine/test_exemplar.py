@@ -61,7 +61,9 @@ def test_several_lie_below_each_other_and_large_ones_are_reduced(
     exemplar = Exemplar()
     exemplar.show(keys)
     for page, key in enumerate(keys):
-        there = found(exemplar, identity() * np.array([1, 0.5, 1], np.float32) + np.array([0, 0.5 - page / 2, 0], np.float32))
+        there = found(
+            exemplar, identity() * np.array([1, 0.5, 1], np.float32) + np.array([0, 0.5 - page / 2, 0], np.float32)
+        )
         np.testing.assert_allclose(there[1:-1, :, :3], key.target[1:-1], atol=1e-4)
     monkeypatch.setattr("fewstroke.engine.exemplar.PIXELS", HEIGHT * WIDTH // 2)
     exemplar.show(keys)
