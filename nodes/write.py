@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import OpenImageIO as oiio
 
@@ -20,8 +21,9 @@ from ..engine import color
 from ..engine.digest import digest
 from ..engine.errors import ImageError, ParameterError
 from ..engine.image import Alpha, Image, unpremultiply
+from .exr import write_uncompressed
 from .node import Cancel, Fetch, Node
-from .read import FramePattern, conversion_id, convert, open_picture, read_file, refuse_nonfinite
+from .read import FramePattern, conversion_id, convert, open_picture, refuse_nonfinite
 
 COMPRESSIONS = ("zip", "zips", "piz", "dwaa", "none")
 DEPTHS = ("half", "float", "uint8", "uint16")
@@ -159,7 +161,7 @@ class Write(Node):
                 else _premultiplied(image)
             )
         if self._type == "half":
-            return np.clip(pixels, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16), straight
+            return _half(np.clip(pixels, -_LARGEST_HALF, _LARGEST_HALF)), straight
         if self._type == "float":
             return pixels, straight
         # Rounded here: OpenImageIO would be free to dither.
@@ -209,15 +211,23 @@ def is_whole(path: Path, key: str) -> bool:
     False, never an error, for a file that is missing, damaged, of another key, or of a format that holds none (HDR).
     """
     try:
-        spec = open_picture(path).spec()
+        source = open_picture(path)
+        spec = source.spec()
         software = re.search(_SOFTWARE_KEY + "([0-9a-f]+)", spec.get_string_attribute("Software"))
         written = spec.get_string_attribute("fewstroke:key") or (software[1] if software else "")
         if not written or written != key:
             return False
-        read_file(path)
+        # In the file's own type, since nobody looks at the pixels; JPEG tells what it lacks by the error only.
+        return source.read_image(oiio.UNKNOWN) is not None and not source.has_error
     except ImageError:
         return False
-    return True
+
+
+def _half(pixels: np.ndarray) -> np.ndarray:
+    """float32 (H, W, C) to float16, rounded to the nearest as NumPy does it; in a fifth of the time."""
+    height, width, channels = pixels.shape
+    flat = np.ascontiguousarray(pixels).reshape(height, width * channels)
+    return cv2.multiply(flat, 1.0, dtype=cv2.CV_16F).reshape(pixels.shape)
 
 
 def _premultiplied(image: Image) -> np.ndarray:
@@ -289,6 +299,9 @@ def _write(path: Path, spec: oiio.ImageSpec, pixels: np.ndarray, name: str) -> N
     with open(path, "xb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, pixels.nbytes + _HEADER_BYTES)
+    if spec.get_string_attribute("compression") == "none":  # which EXR files alone are asked for
+        write_uncompressed(path, spec, pixels)
+        return
     output = oiio.ImageOutput.create(str(path))
     if output is None:
         raise OSError(oiio.geterror())

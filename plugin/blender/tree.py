@@ -187,6 +187,20 @@ def tidy(scene: Any) -> None:
             _set_up(node.node_tree, sources(node, path))
 
 
+def show_paintings(scene: Any) -> None:
+    """Has a scene's Stylize nodes show what they have learnt, as a render, or the file elsewhere, must."""
+    for node, _ in walk(compositor(scene)):
+        if kind_of(node) == "STYLIZE":
+            with contextlib.suppress(NodeProblem):
+                show_painting(node.node_tree, os.path.exists(model_path(node.node_tree)))
+
+
+def show_painting(tree: Any, shown: bool) -> None:
+    """Whether a Stylize node shows its painting, or passes the footage through since there is none yet."""
+    if tree.library is None:
+        _set(tree.nodes["Mix"], "mute", not shown)
+
+
 # ---- what a node is linked to
 
 
@@ -406,7 +420,6 @@ def _set_up(tree: Any, found: Sources) -> None:
         if out is not None and not (into.is_linked and into.links[0].from_socket == out):
             tree.links.new(out, into)
         model = model_path(tree)
-        _set(mix, "mute", not os.path.exists(model))  # the footage passes through
         if not tree.fewstroke.model and os.path.exists(model):
             tree.fewstroke.model = relative(model)  # so that it is found when the file is saved under another name
 

@@ -25,14 +25,12 @@ ROUNDS = 3
 BUILD = """
 with inside.blender() as say:
     folder = arguments[0]
-    bpy.ops.wm.save_as_mainfile(filepath=folder + "/shot.blend")
-    bpy.ops.fewstroke.open_footage(filepath=folder + "/plate.0001.exr")
+    inside.open_shot(folder)
     bpy.ops.fewstroke.add_keyframe(filepath=folder + "/paint.png", frame=1)
     tree = inside.tree()
     for kind in ("PREFILTER", "GUIDE"):  # the network alone: what costs least, and so shows the rest best
         tree.nodes.remove(inside.node(kind))
-    plate = next(node for node in tree.nodes if node.bl_idname == "CompositorNodeImage")
-    tree.links.new(plate.outputs["Image"], inside.node("STYLIZE").inputs["Footage"])
+    tree.links.new(inside.plate().outputs["Image"], inside.node("STYLIZE").inputs["Footage"])
     bpy.ops.fewstroke.train(steps=1)
     bpy.ops.wm.save_mainfile()
 """
