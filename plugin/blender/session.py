@@ -138,9 +138,7 @@ def _files_read(wanted: Job) -> list[str]:
     """The files that a frame is made from, those of its neighbours left out."""
     number, shot = wanted.fields["frame"], wanted.fields["shot"]
     patterns = [shot["footage"], shot["matte"], shot["vectors"]]
-    files = [
-        re.sub("#+", lambda hashes: f"{number:0{len(hashes[0])}d}", pattern) for pattern in patterns if pattern
-    ]
+    files = [re.sub("#+", lambda hashes: f"{number:0{len(hashes[0])}d}", pattern) for pattern in patterns if pattern]
     return [*files, wanted.fields["model"]] if "model" in wanted.fields else files
 
 

@@ -158,12 +158,12 @@ def test_a_movie_is_painted_as_the_command_paints_it(blender: Blender, tmp_path:
         assert np.array_equal(pixels(tmp_path / "still" / f"{frame}.exr"), wanted[frame]), frame
     for frame in range(6, 9):
         assert np.array_equal(pixels(tmp_path / "range" / f"{frame:04d}.exr"), wanted[frame]), frame
-    # The footage that Blender mixes in is decoded by Blender itself: nearly the same picture, and the same frame.
+    # The footage that Blender mixes in is decoded by Blender itself: colour is less sharp, but it is the same frame.
     plates = rendered(tmp_path, "1-12", footage=tmp_path / "plate.mp4", strength=0)
     for frame in (1, 7, 12):
         shown = pixels(tmp_path / "plate" / f"{frame}.exr")
         apart = {number: np.abs(shown - plate).mean() for number, plate in plates.items()}
-        assert apart[frame] < 0.01 and min(apart, key=apart.__getitem__) == frame, (frame, apart)
+        assert [number for number, error in apart.items() if error < 0.05] == [frame], apart
 
 
 MATTE = """
