@@ -13,7 +13,7 @@ import OpenImageIO as oiio
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
-BAND = 32
+BAND = 64
 """Lines that are laid out at once, in memory that stays near the processor."""
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import bpy  # pyright: ignore[reportMissingImports]
@@ -43,13 +43,13 @@ def plate() -> Any:
     return next(node for node in tree().nodes if node.bl_idname == "CompositorNodeImage")
 
 
-def link_matte(folder: str, kinds: Iterable[str] = ("GUIDE", "STYLIZE")) -> None:
-    """matte.####.png of a folder, of six frames, as the matte of our nodes."""
+def link_matte(folder: str) -> None:
+    """matte.####.png of a folder, of six frames, as the matte of all nodes that take one."""
     matte = tree().nodes.new("CompositorNodeImage")
     matte.image = bpy.data.images.load(folder + "/matte.0001.png")
     matte.image.source = "SEQUENCE"
     matte.frame_duration = 6
-    for kind in kinds:
+    for kind in ("GUIDE", "STYLIZE"):
         tree().links.new(matte.outputs["Image"], node(kind).inputs["Matte"])
 
 
