@@ -132,5 +132,7 @@ class Making:
                 self.line = line[:100]
         if process.returncode == 0:
             return None
+        if any("after connection broken" in line for line in said):  # pip's last word would be of a missing package
+            return "the packages' server does not answer"
         errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")]
         return (errors or said or [f"exit code {process.returncode}"])[0]

@@ -102,6 +102,7 @@ def new_node(tree: Any, kind: str) -> Any:
 
 
 def _new_group(kind: str) -> Any:
+    # A name with a leading dot would keep it out of Add > Group, but out of the lists of File > Append and Link, too.
     group = bpy.data.node_groups.new(KINDS[kind], "CompositorNodeTree")
     group.fewstroke.kind = kind
     group.use_fake_user = False
