@@ -187,20 +187,23 @@ with inside.blender() as say:
         say(python=environment.python(), beside=str(environment.beside()))
     except Exception as error:
         say(python=str(error))
-    say(left=os.listdir(environment.beside().parent))
+    say(left=[path.name for path in environment.beside().parent.glob("*")])
     shutil.rmtree(environment.beside(), ignore_errors=True)
 """
 
 
-def test_making_the_environment_offline_fails_clearly_and_changes_nothing(blender: Blender) -> None:
+def test_making_the_environment_offline_fails_clearly_and_changes_nothing(
+    blender: Blender, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "allow online access" in blender.run(OFFLINE, "forbidden").facts["error"]
-    closed = {
-        "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": "",
-        "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "1",
-    }  # fmt: skip
-    facts = blender.run(OFFLINE, "allowed", **closed).facts
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # a port that nobody listens on
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    facts = blender.run(OFFLINE, "allowed").facts
     assert "could not be made (the packages' server does not answer); check the network" in facts["error"]
     assert "press Make Environment" in facts["python"] and facts["left"] == []
-    facts = blender.run(OFFLINE, "allowed", sys.executable, **closed).facts
+    facts = blender.run(OFFLINE, "allowed", sys.executable).facts
     assert "does not answer" in facts["error"]
     assert facts["python"].startswith(facts["beside"]) and facts["left"] == ["environment"]
