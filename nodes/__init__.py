@@ -5,6 +5,7 @@ What is named here is public; what begins with an underscore, and the rest of th
 
 from .graph import load_graph, save_graph
 from .guide import Guide, GuideParams
+from .mix import Mix, MixParams
 from .motion import Vectors, VectorsParams
 from .node import Node
 from .prefilter import Prefilter, PrefilterParams
@@ -20,6 +21,8 @@ __all__ = [
     "FrameDone",
     "Guide",
     "GuideParams",
+    "Mix",
+    "MixParams",
     "Node",
     "Painting",
     "Prefilter",

@@ -45,6 +45,9 @@ PROTOCOL = 1
 MODEL_SECONDS = 6.0
 """How often a training writes its model, so that the host can show frames as they are painted by now."""
 
+MODEL_STEPS = 30
+"""When it first does: a network that has learnt less paints little but black."""
+
 STEP_SECONDS = 0.25
 """How often a training reports."""
 
@@ -209,7 +212,7 @@ class Worker:
             if now - told > STEP_SECONDS:
                 tell("step", **asdict(report))
                 told = now
-            if now - written > MODEL_SECONDS:
+            if now - written > MODEL_SECONDS and trainer.step >= MODEL_STEPS:
                 trainer.finish()
                 tell("model", model=out, step=trainer.step)
                 written = time.monotonic()
