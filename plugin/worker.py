@@ -310,9 +310,9 @@ def _wanted(
         raise ParameterError(f"there is no '{want}' of a shot; there is {', '.join(WANTS)}")
     if want == "painted":
         info = read_info(model)
-        # The model knows its prefilter and guide; whatever else says where the shot lies is passed on.
+        # The model knows its prefilter, guide and exemplars; whatever else says where the shot lies is passed on.
         _shot(fields)  # complains of what no shot has
-        shot = as_trained(info, **{key: value for key, value in fields.items() if key not in ("prefilter", "guide")})
+        shot = as_trained(info, **{key: value for key, value in fields.items() if key not in ("prefilter", "guide", "exemplars")})
         return stylized(shot, model, strength=strength, steadiness=steadiness, device=device), info.working_space
     shot = _shot(fields)
     node = {"footage": shot.footage_node, "filtered": shot.source_node, "guide": shot.guide_node}[want]
