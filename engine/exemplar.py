@@ -77,7 +77,8 @@ FAR = 20 / 288
 FAR_PART = 0.35
 """Some patches are shown a place that has nothing to do with them: as sure as the others, so only the plate tells."""
 HIDDEN_PART = 0.3
-"""Some are told that all of them is hidden: what the network then paints alone is judged like the rest."""
+"""Some are told that all of them is hidden, and get the guide of another place, as uncovered places have one that was
+never learnt: the network must manage with the plate alone."""
 DOUBT_PART = 0.6
 """Some have places that are."""
 
@@ -100,7 +101,8 @@ def mislead(source: Tensor, height: int, width: int, pages: int, rng: np.random.
 
     amount = torch.from_numpy(rng.random((count, 1, 1, 1)).astype(np.float32)).square() * NUDGE
     lead = amount * (noise(2, 1) + noise(2, 4)) + some(FAR_PART) * FAR * noise(2, 1)  # in heights
-    doubt = some(DOUBT_PART)
-    belief = (1 - some(HIDDEN_PART)) * (1 - doubt + doubt * torch.sigmoid(6 * noise(1, 3)))
+    doubt, hidden = some(DOUBT_PART), some(HIDDEN_PART)
+    guide = torch.lerp(source[:, 3:6], source.roll(1, 0)[:, 3:6], hidden)
+    belief = (1 - hidden) * (1 - doubt + doubt * torch.sigmoid(6 * noise(1, 3)))
     aspect = torch.tensor([height / width, 1 / pages]).view(1, 2, 1, 1)
-    return torch.cat([source[:, :6], source[:, 6:8] + lead * aspect, source[:, 8:] * belief], 1)
+    return torch.cat([source[:, :3], guide, source[:, 6:8] + lead * aspect, source[:, 8:] * belief], 1)

@@ -6,6 +6,7 @@ What is named here is public; what begins with an underscore, and the rest of th
 from .graph import load_graph, load_write, save_graph
 from .guide import Guide, GuideParams
 from .mapping import PathMapping
+from .mix import Mix, MixParams
 from .motion import Vectors, VectorsParams
 from .node import Node
 from .prefilter import Prefilter, PrefilterParams
@@ -22,6 +23,8 @@ __all__ = [
     "FrameDone",
     "Guide",
     "GuideParams",
+    "Mix",
+    "MixParams",
     "Node",
     "Painting",
     "PathMapping",

@@ -19,6 +19,7 @@ from typing import Any
 from ..engine.errors import FewstrokeError, GraphError
 from .guide import Guide, GuideParams
 from .mapping import PathMapping
+from .mix import Mix, MixParams
 from .motion import Vectors, VectorsParams
 from .node import Node
 from .prefilter import Prefilter, PrefilterParams
@@ -38,6 +39,7 @@ NODES: Mapping[str, tuple[Any, Any]] = {
     "STMap": (STMap, STMapParams),
     "Stylize": (Stylize, StylizeParams),
     "Steady": (Steady, SteadyParams),
+    "Mix": (Mix, MixParams),
     "Write": (Write, WriteParams),
 }
 """What a file may name: node and parameters."""

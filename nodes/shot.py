@@ -16,6 +16,7 @@ from ..engine.model import ModelInfo
 from ..engine.sessions import Device
 from ..engine.stylizer import TILE
 from .guide import Guide, GuideParams
+from .mix import Mix, MixParams
 from .motion import Vectors, VectorsParams
 from .node import Cancel, Node, never
 from .prefilter import Prefilter, PrefilterParams
@@ -158,10 +159,10 @@ def stylized(
     device: Device | str = Device.AUTO,
     threads: int = 0,
     tile: int = TILE,
-) -> Steady:
-    """The graph that paints a shot with a trained model; see `Stylize` and `Steady`."""
+) -> Mix:
+    """The graph that paints a shot with a trained model; see `Stylize`, `Steady` and `Mix`, in this order."""
     painted = Stylize(
-        StylizeParams(model, strength),
+        StylizeParams(model),
         footage=shot.footage_node,
         source=None if shot.prefilter is None else shot.source_node,
         guide=shot.guide_node,
@@ -171,13 +172,14 @@ def stylized(
         threads=threads,
         tile=tile,
     )
-    return Steady(
+    steady = Steady(
         SteadyParams(steadiness),
         image=painted,
         footage=shot.footage_node,
         matte=shot.matte_node,
         vectors=shot.vectors_node,
     )
+    return Mix(MixParams(strength), image=steady, footage=shot.footage_node)
 
 
 WHOLE = 0.9

@@ -1,13 +1,13 @@
 """Stylize: footage, guide and matte through a trained model."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..engine.digest import digest
-from ..engine.errors import ImageError, ParameterError, ShapeError
+from ..engine.errors import ImageError, ShapeError
 from ..engine.image import Image
 from ..engine.sessions import Device, read_model
 from ..engine.stylizer import TILE, Stylizer
@@ -16,14 +16,9 @@ from .node import Cancel, Fetch, Node
 
 @dataclass(frozen=True)
 class StylizeParams:
-    """What to paint.
-
-    model     path of the `.onnx` file
-    strength  0..1: how much of the painting is mixed into the footage; 0 passes the footage on
-    """
+    """model  path of the `.onnx` file"""
 
     model: str
-    strength: float = 1.0
 
 
 class Stylize(Node):
@@ -56,18 +51,13 @@ class Stylize(Node):
         threads: int = 0,
         tile: int = TILE,
     ):
-        """Raises ModelError where the model is none, ParameterError where the device or strength cannot be."""
-        if not 0.0 <= params.strength <= 1.0:
-            raise ParameterError(f"the strength must lie between 0 and 1, not {params.strength}")
+        """Raises ModelError where the model is none, ParameterError where the device cannot be."""
         super().__init__(params, footage=footage, source=source, guide=guide, stmap=stmap, matte=matte)
         self._model_digest = digest(read_model(params.model))
         self.stylizer = Stylizer(params.model, device=device, threads=threads, tile=tile)
 
-    def identity(self, frame: int) -> tuple[str, int] | None:
-        return ("footage", frame) if self.params.strength == 0 else None
-
     def key_params(self) -> Mapping[str, Any]:
-        return {**asdict(self.params), "model": self._model_digest}
+        return {"model": self._model_digest}
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         footage: Image = fetch("footage", frame)
@@ -79,7 +69,6 @@ class Stylize(Node):
                 source=source,
                 guide=np.concatenate(shown, axis=2) if shown else None,
                 mask=None if matte is None else matte.pixels[:, :, 0],
-                strength=self.params.strength,
                 cancel=cancel,
             )
         except ShapeError as error:

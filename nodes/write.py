@@ -24,8 +24,9 @@ from ..engine import color
 from ..engine.digest import digest
 from ..engine.errors import ImageError, ParameterError
 from ..engine.image import Alpha, Image, unpremultiply
+from .exr import to_half, write_uncompressed
 from .node import Cancel, Fetch, Node
-from .read import FramePattern, conversion_id, convert, open_picture, read_file, refuse_nonfinite
+from .read import FramePattern, conversion_id, convert, open_picture, refuse_nonfinite
 
 COMPRESSIONS = ("zip", "zips", "piz", "dwaa", "none")
 DEPTHS = ("half", "float", "uint8", "uint16")
@@ -41,7 +42,6 @@ _TYPES = {
 }
 _TYPES |= {".tiff": _TYPES[".tif"], ".jpeg": _TYPES[".jpg"]}
 _LARGEST = {"uint8": 255, "uint10": 1023, "uint16": 65535}
-_LARGEST_HALF = float(np.finfo(np.float16).max)
 
 # x and y of red, green, blue and white, by colour space: ITU-R BT.709-6, BT.2020-2; SMPTE EG 432-1 (P3-D65);
 # SMPTE ST 2065-1 (AP0); Academy S-2014-004 (AP1).
@@ -109,6 +109,7 @@ class Write(Node):
                 raise ParameterError(f"the {name} '{value}' is unknown; use one of {', '.join(known)}")
         self._pattern = FramePattern.parse(params.path)
         self._type = _TYPES[self._suffix].get(params.depth, _TYPES[self._suffix]["half"])
+        self._uncompressed = self._suffix == ".exr" and params.compression == "none"
 
     def path_of(self, frame: int) -> Path:
         """The file of a frame."""
@@ -186,10 +187,10 @@ class Write(Node):
                 if straight
                 else _premultiplied(image)
             )
-        if self._type == "half":
-            return np.clip(pixels, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16), straight
-        if self._type == "float":
+        if self._type == "float" or self._uncompressed:
             return pixels, straight
+        if self._type == "half":
+            return to_half(pixels), straight
         # Rounded here: OpenImageIO would be free to dither.
         levels = np.rint(np.clip(pixels, 0, 1) * np.float32(_LARGEST[self._type]))
         if self._type == "uint10":
@@ -236,15 +237,17 @@ def find(path: Path, key: str) -> Found:
     if not path.exists():
         return Found.MISSING
     try:
-        spec = open_picture(path).spec()
+        source = open_picture(path)
+        spec = source.spec()
         software = re.search(_SOFTWARE_KEY + "([0-9a-f]+)", spec.get_string_attribute("Software"))
         written = spec.get_string_attribute("fewstroke:key") or (software[1] if software else "")
         if not written or written != key:
             return Found.FOREIGN
-        read_file(path)
+        # In the file's own type, since nobody looks at the pixels; JPEG tells what it lacks by the error only.
+        whole = source.read_image(oiio.UNKNOWN) is not None and not source.has_error
     except ImageError:
         return Found.DAMAGED
-    return Found.WHOLE
+    return Found.WHOLE if whole else Found.DAMAGED
 
 
 def _premultiplied(image: Image) -> np.ndarray:
@@ -336,6 +339,9 @@ def _write(path: Path, spec: oiio.ImageSpec, pixels: np.ndarray, name: str) -> N
     with open(path, "xb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, pixels.nbytes + _HEADER_BYTES)
+    if spec.get_string_attribute("compression") == "none":
+        write_uncompressed(path, spec, pixels)
+        return
     output = oiio.ImageOutput.create(str(path))
     if output is None:
         raise OSError(oiio.geterror())

@@ -53,6 +53,9 @@ PROTOCOL = 1
 MODEL_SECONDS = 6.0
 """How often a training writes its model, so that the host can show frames as they are painted by now."""
 
+MODEL_STEPS = 30
+"""When it first does: a network that has learnt less paints little but black."""
+
 STEP_SECONDS = 0.25
 """How often a training reports."""
 
@@ -245,7 +248,7 @@ class Worker:
             if now - told > STEP_SECONDS:
                 tell("step", **asdict(report))
                 told = now
-            if now - written > MODEL_SECONDS:
+            if now - written > MODEL_SECONDS and trainer.step >= MODEL_STEPS:
                 trainer.finish()
                 tell("model", model=out, step=trainer.step)
                 written = time.monotonic()
@@ -398,9 +401,11 @@ def _wanted(
         raise ParameterError(f"there is no '{want}' of a shot; there is {', '.join(WANTS)}")
     if want == "painted":
         info = read_info(model)
-        # The model knows its prefilter and guide; whatever else says where the shot lies is passed on.
+        # The model knows its prefilter, guide and exemplars; whatever else says where the shot lies is passed on.
         _shot(fields)  # complains of what no shot has
-        shot = as_trained(info, **{key: value for key, value in fields.items() if key not in ("prefilter", "guide")})
+        shot = as_trained(
+            info, **{key: value for key, value in fields.items() if key not in ("prefilter", "guide", "exemplars")}
+        )
         return stylized(shot, model, strength=strength, steadiness=steadiness, device=device), info.working_space
     shot = _shot(fields)
     node = {"footage": shot.footage_node, "filtered": shot.source_node, "guide": shot.guide_node}[want]

@@ -4,6 +4,7 @@ The worker's code is in this extension; the environment holds only the packages 
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -71,19 +72,23 @@ def _program(folder: Path) -> Path:
 class Making:
     """The environment being made, in a thread, so that Blender's window keeps responding.
 
+    It is made in a folder of its own and takes its place when it is whole: one that was interrupted is never used, and
+    one that was there before works until then.
+
     line  what happens now
     error why it failed, or ""
     done  whether it has ended, well or not
+    told  whether the artist has seen that
     """
 
     def __init__(self, training: bool):
-        self.line, self.error, self.done = "making the environment", "", False
-        self._folder = beside()
+        self.line, self.error, self.done, self.told = "making the environment", "", False, False
+        self._half = beside().with_name("environment.half")
         packages = HERE / ("requirements-train.txt" if training else "requirements.txt")
         self._commands = [
-            [sys.executable, "-I", "-m", "venv", "--clear", str(self._folder)],
+            [sys.executable, "-I", "-m", "venv", "--clear", str(self._half)],
             [
-                str(_program(self._folder)),
+                str(_program(self._half)),
                 "-I",
                 "-m",
                 "pip",
@@ -100,16 +105,18 @@ class Making:
         self._thread.join()
 
     def _make(self) -> None:
-        for command in self._commands:
-            try:
-                last = self._run(command)
-            except OSError as error:
-                last = str(error)
-            if last is not None:
-                self.error = (
-                    f"the environment could not be made ({last}); check the network and the free space, press again"
-                )
-                break
+        try:
+            reason = next(filter(None, map(self._run, self._commands)), None)
+            if reason is None:
+                shutil.rmtree(beside(), ignore_errors=True)
+                self._half.rename(beside())
+        except OSError as error:
+            reason = str(error)
+        if reason is not None:
+            shutil.rmtree(self._half, ignore_errors=True)
+            self.error = (
+                f"the environment could not be made ({reason}); check the network and the free space, press again"
+            )
         self.done = True
 
     def _run(self, command: list[str]) -> str | None:
@@ -120,10 +127,12 @@ class Making:
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         ) as process:  # fmt: skip
             assert process.stdout is not None
-            for line in process.stdout:
-                said.append(line.strip())
-                self.line = line.strip()[:100] or self.line
+            for line in filter(None, map(str.strip, process.stdout)):
+                said.append(line)
+                self.line = line[:100]
         if process.returncode == 0:
             return None
+        if any("after connection broken" in line for line in said):  # pip's last word would be of a missing package
+            return "the packages' server does not answer"
         errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")]
         return (errors or said or [f"exit code {process.returncode}"])[0]

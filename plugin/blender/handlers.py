@@ -11,7 +11,7 @@ from bpy.app.handlers import persistent
 
 from ..client import WorkerError
 from . import operators, painting, session
-from .tree import NodeProblem, compositor, tidy
+from .tree import NodeProblem, compositor, show_paintings, tidy
 
 TICK_SECONDS = 0.1
 LOOK_SECONDS = 0.5
@@ -38,6 +38,12 @@ def before_rendered_frame(scene: Any, *_: Any) -> None:
 
 
 @persistent
+def before_render(scene: Any, *_: Any) -> None:
+    """In the window, frames that are not there yet are passed over; a render waits for them."""
+    show_paintings(scene)
+
+
+@persistent
 def after_update(scene: Any, *_: Any) -> None:
     """Something was changed, or a render is about to begin, also in background."""
     if not bpy.app.is_job_running("RENDER"):
@@ -48,6 +54,7 @@ def after_update(scene: Any, *_: Any) -> None:
 def after_load(*_: Any) -> None:
     for scene in bpy.data.scenes:
         tidy(scene)
+        show_paintings(scene)
 
 
 @persistent
@@ -55,6 +62,7 @@ def before_save(*_: Any) -> None:
     # What is saved must render where this extension is missing.
     for scene in bpy.data.scenes:
         tidy(scene)
+        show_paintings(scene)
     for tree in _our_trees():
         try:
             painting.keep(tree)
@@ -99,7 +107,12 @@ def _tick() -> None:
             changed = True
         if training := session.training_of(tree):
             changed |= session.listen(tree, training)
-    if changed or (operators.making is not None and not operators.making.done):
+    making = operators.making
+    if making is not None and not making.told:
+        changed, making.told = True, making.done
+        if making.done:
+            session.close()  # what runs still, runs in the environment that was there before
+    if changed:
         redraw()
 
 
@@ -120,6 +133,7 @@ def _our_trees() -> list[Any]:
 
 
 _HANDLERS = (
+    (bpy.app.handlers.render_init, before_render),
     (bpy.app.handlers.render_pre, before_rendered_frame),
     (bpy.app.handlers.depsgraph_update_post, after_update),
     (bpy.app.handlers.load_post, after_load),

@@ -24,7 +24,9 @@ from .tree import (
     compositor,
     is_shown,
     job,
+    kind_of,
     model_path,
+    show_painting,
     sources,
     walk,
 )
@@ -98,7 +100,7 @@ def update(scene: Any) -> bool:
     for node, path in walk(compositor(scene)):
         state = state_of(node.node_tree)
         try:
-            _ask(state, node, path, scene.frame_current)
+            wanted = _ask(state, node, path, scene.frame_current)
         except (NodeProblem, client.WorkerError) as problem:
             state.problem, state.making, state.asked = str(problem), None, ()  # looked at again next time
             continue
@@ -106,10 +108,13 @@ def update(scene: Any) -> bool:
             arrived |= _collect(state, node.node_tree)
         except (NodeProblem, client.WorkerError) as problem:
             state.problem = str(problem)
+        if kind_of(node) == "STYLIZE":
+            show_painting(node.node_tree, wanted is not None and os.path.exists(wanted.place))
     return arrived or before != [(state.problem, state.making) for state in _nodes.values()]
 
 
-def _ask(state: NodeState, node: Any, path: Path, scene_frame: int) -> None:
+def _ask(state: NodeState, node: Any, path: Path, scene_frame: int) -> Job | None:
+    """Asks for the frame that a node needs now, unless that has been done; the frame, or None where it needs none."""
     wanted = job(node, path, scene_frame) if is_shown(node) else None
     if wanted is not None and "model" in wanted.fields and not os.path.exists(wanted.fields["model"]):
         if node.node_tree.fewstroke.model:
@@ -117,25 +122,29 @@ def _ask(state: NodeState, node: Any, path: Path, scene_frame: int) -> None:
         wanted = None  # nothing has been learnt yet
     if wanted is None:
         state.problem, state.making, state.asked, state.request = "", None, (), None
-        return
-    key = (json.dumps(wanted.fields), _time_stamp(wanted.fields.get("model")), _time_stamp(_footage_file(wanted)))
+        return None
+    key = (json.dumps(wanted.fields), *map(_time_stamp, _files_read(wanted)))
     if key == state.asked:
-        return
+        return wanted
     asker = worker()
     if state.request is not None:
         state.request.cancel()
     state.asked, state.job, state.making = key, wanted, wanted.fields["frame"]
     state.request = asker.ask("frame", **wanted.fields)
+    return wanted
 
 
-def _footage_file(wanted: Job) -> str:
-    number = wanted.fields["frame"]
-    return re.sub("#+", lambda hashes: f"{number:0{len(hashes[0])}d}", wanted.fields["shot"]["footage"])
+def _files_read(wanted: Job) -> list[str]:
+    """The files that a frame is made from, those of its neighbours left out."""
+    number, shot = wanted.fields["frame"], wanted.fields["shot"]
+    patterns = [shot["footage"], shot["matte"], shot["vectors"]]
+    files = [re.sub("#+", lambda hashes: f"{number:0{len(hashes[0])}d}", pattern) for pattern in patterns if pattern]
+    return [*files, wanted.fields["model"]] if "model" in wanted.fields else files
 
 
-def _time_stamp(path: str | None) -> int:
-    with contextlib.suppress(OSError, TypeError):
-        return os.stat(path).st_mtime_ns  # pyright: ignore[reportArgumentType]
+def _time_stamp(path: str) -> int:
+    with contextlib.suppress(OSError):
+        return os.stat(path).st_mtime_ns
     return 0
 
 

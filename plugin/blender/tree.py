@@ -102,6 +102,7 @@ def new_node(tree: Any, kind: str) -> Any:
 
 
 def _new_group(kind: str) -> Any:
+    # A name with a leading dot would keep it out of Add > Group, but out of the lists of File > Append and Link, too.
     group = bpy.data.node_groups.new(KINDS[kind], "CompositorNodeTree")
     group.fewstroke.kind = kind
     group.use_fake_user = False
@@ -185,6 +186,20 @@ def tidy(scene: Any) -> None:
         seen.add(node.node_tree)
         with contextlib.suppress(NodeProblem):  # which is told where a frame is wanted
             _set_up(node.node_tree, sources(node, path))
+
+
+def show_paintings(scene: Any) -> None:
+    """Has a scene's Stylize nodes show what they have learnt, as a render, or the file elsewhere, must."""
+    for node, _ in walk(compositor(scene)):
+        if kind_of(node) == "STYLIZE":
+            with contextlib.suppress(NodeProblem):
+                show_painting(node.node_tree, os.path.exists(model_path(node.node_tree)))
+
+
+def show_painting(tree: Any, shown: bool) -> None:
+    """Whether a Stylize node shows its painting, or passes the footage through since there is none yet."""
+    if tree.library is None:
+        _set(tree.nodes["Mix"], "mute", not shown)
 
 
 # ---- what a node is linked to
@@ -406,7 +421,6 @@ def _set_up(tree: Any, found: Sources) -> None:
         if out is not None and not (into.is_linked and into.links[0].from_socket == out):
             tree.links.new(out, into)
         model = model_path(tree)
-        _set(mix, "mute", not os.path.exists(model))  # the footage passes through
         if not tree.fewstroke.model and os.path.exists(model):
             tree.fewstroke.model = relative(model)  # so that it is found when the file is saved under another name
 

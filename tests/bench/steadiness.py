@@ -8,7 +8,8 @@ over three octaves, x1000: whether the texture is the painter's), and flicker (m
 before moved along the flow, in 1/255, less what the painting itself changes). The ways:
 
     plain          the footage as it is
-    prefilter, guide, both
+    prefilter, guide, both; the guide with its exemplar, as it is by default
+    lone           both, but no exemplar: the guide layer as in the paper
     coordinates    prefilter, and pixel coordinates in place of the guide layer (the paper compares with that)
     steady         both, and `Steady` at 1 after the network
 
@@ -38,10 +39,11 @@ from fewstroke.nodes.prefilter import Prefilter, PrefilterParams
 from fewstroke.nodes.read import Read, ReadParams
 from fewstroke.nodes.render import Evaluator
 from fewstroke.nodes.steady import Steady, SteadyParams
+from fewstroke.nodes.stmap import STMap, STMapParams
 from fewstroke.nodes.stylize import Stylize, StylizeParams
 from fewstroke.nodes.warp import warp
 
-WAYS = ("plain", "prefilter", "guide", "both", "coordinates", "steady")
+WAYS = ("plain", "prefilter", "guide", "both", "lone", "coordinates", "steady")
 
 
 class Coordinates(Node):
@@ -90,8 +92,10 @@ def paint(shot: Shot, way: str, steps: int, evaluate: Evaluator, folder: Path) -
     """Every frame of the shot, encoded, 0..1; also written to `folder`."""
     source = shot.footage if way in ("plain", "guide") else Prefilter(PrefilterParams(), shot.footage)
     guide: Node | None = None
-    if way in ("guide", "both", "steady"):
+    stmap: Node | None = None
+    if way in ("guide", "both", "lone", "steady"):
         guide = Guide(GuideParams(shot.keys[0]), shot.footage)
+        stmap = STMap(STMapParams(tuple(shot.keys)), shot.footage) if way != "lone" else None
     elif way == "coordinates":
         guide = Coordinates(shot.footage)
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,21 +105,24 @@ def paint(shot: Shot, way: str, steps: int, evaluate: Evaluator, folder: Path) -
     else:
         keyframes = []
         for key in shot.keys:
-            shown = [encode(unpremultiply(evaluate(source, key)))] + ([evaluate(guide, key).pixels] if guide else [])
+            shown = [encode(unpremultiply(evaluate(source, key)))]
+            shown += [evaluate(node, key).pixels for node in (guide, stmap) if node is not None]
             painting = shot.painting(key)
             assert painting is not None
             keyframes.append(Keyframe(key, np.concatenate(shown, 2), painting, np.ones(painting.shape[:2], "f4")))
         channels = keyframes[0].source.shape[2]
-        training = Training(keyframes, NetworkConfig("fast", channels), TrainConfig.for_preset("fast"))
+        exemplars = shot.keys if stmap is not None else ()
+        network, config = NetworkConfig("fast", channels), TrainConfig.for_preset("fast")
+        training = Training(keyframes, network, config, exemplars=exemplars)
         for _ in training.run(Budget(steps=steps)):
             pass
         info = ModelInfo(
-            name=way, channels=tuple("RGBXYZ"[:channels]), working_space=shot.footage.working(),
+            name=way, channels=tuple("RGBXYZstc"[:channels]), working_space=shot.footage.working(),
             footage_space=shot.footage.space(), halo=training.generator.HALO, size_multiple=4, keyframes=(),
             network={}, training={}, steps=steps, losses={},
         )  # fmt: skip
         model.write_bytes(export_model(training.generator, info))
-    node: Node = Stylize(StylizeParams(str(model)), footage=shot.footage, source=source, guide=guide)
+    node: Node = Stylize(StylizeParams(str(model)), footage=shot.footage, source=source, guide=guide, stmap=stmap)
     if way == "steady":
         node = Steady(SteadyParams(steadiness=1), image=node, footage=shot.footage)
     painted = {}

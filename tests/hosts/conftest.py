@@ -34,8 +34,7 @@ def blender(extension: Path, tmp_path_factory: pytest.TempPathFactory) -> Blende
 BUILD = """
 with inside.blender() as say:
     folder = arguments[0]
-    bpy.ops.wm.save_as_mainfile(filepath=folder + "/shot.blend")
-    bpy.ops.fewstroke.open_footage(filepath=folder + "/plate.0001.exr")
+    inside.open_shot(folder)
     bpy.ops.fewstroke.add_keyframe(filepath=folder + "/paint.png", frame=2)
     inside.node("PREFILTER").node_tree.fewstroke.prefilter.radius = 1
     bpy.ops.fewstroke.train(steps=3)

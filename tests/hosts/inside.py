@@ -32,6 +32,27 @@ def blender(extension: bool = True) -> Iterator[Any]:
         os._exit(code)  # bpy 4.5 as a module hangs when it ends the usual way
 
 
+def open_shot(folder: str, first: str = "plate.0001.exr") -> None:
+    """shot.blend in a folder with footage, all nodes built to paint it."""
+    bpy.ops.wm.save_as_mainfile(filepath=folder + "/shot.blend")
+    bpy.ops.fewstroke.open_footage(filepath=f"{folder}/{first}")
+
+
+def plate() -> Any:
+    """The Image node of the footage."""
+    return next(node for node in tree().nodes if node.bl_idname == "CompositorNodeImage")
+
+
+def link_matte(folder: str) -> None:
+    """matte.####.png of a folder, of six frames, as the matte of all nodes that take one."""
+    matte = tree().nodes.new("CompositorNodeImage")
+    matte.image = bpy.data.images.load(folder + "/matte.0001.png")
+    matte.image.source = "SEQUENCE"
+    matte.frame_duration = 6
+    for kind in ("GUIDE", "STYLIZE"):
+        tree().links.new(matte.outputs["Image"], node(kind).inputs["Matte"])
+
+
 def node(kind: str) -> Any:
     """The first node of ours of a kind."""
     return next(

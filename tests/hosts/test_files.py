@@ -60,7 +60,7 @@ LINKS = """
 with inside.blender() as say:
     bpy.ops.wm.open_mainfile(filepath=arguments[0] + "/shot.blend")
     tree, stylize, prefilter = inside.tree(), inside.node("STYLIZE"), inside.node("PREFILTER")
-    plate = next(node for node in tree.nodes if node.bl_idname == "CompositorNodeImage")
+    plate = inside.plate()
     # The footage through a reroute, a muted node and a group of the user's.
     group = bpy.data.node_groups.new("Mine", "CompositorNodeTree")
     for name, side in (("In", "INPUT"), ("Out", "OUTPUT")):
@@ -115,7 +115,7 @@ with inside.blender() as say:
     tree, stylize = inside.tree(), inside.node("STYLIZE")
     twin = tree.nodes.new("CompositorNodeGroup")
     twin.node_tree = stylize.node_tree  # as Shift+D and Ctrl+V do it
-    plate = next(node for node in tree.nodes if node.bl_idname == "CompositorNodeImage")
+    plate = inside.plate()
     other = tree.nodes.new("CompositorNodeImage")
     other.image, other.frame_duration = plate.image, 6
     other.frame_offset = 2  # the same footage, two frames later

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import PyOpenColorIO
 import pytest
@@ -94,17 +95,81 @@ def test_strength_is_animated_by_blender_itself(blender: Blender, shot: Path, re
     assert_half(pixels(shot / "out" / "0001.exr"), pixels(shot / "plate.0001.exr"))
 
 
+STEADY = """
+with inside.blender() as say:
+    bpy.ops.wm.open_mainfile(filepath=arguments[0] + "/shot.blend")
+    stylize = inside.node("STYLIZE")
+    inside.render_still(3, arguments[0] + "/alone.exr")
+    stylize.node_tree.fewstroke.steadiness = 0.7
+    inside.render_still(3, arguments[0] + "/steady.exr")
+    stylize.inputs["Strength"].default_value = 0.5
+    inside.render_still(3, arguments[0] + "/mixed.exr")
+"""
+
+
+def test_steadiness_comes_before_strength_as_on_the_command_line(
+    blender: Blender, shot: Path, rendered: Rendered
+) -> None:
+    blender.run(STEADY, shot)
+    steady = pixels(shot / "steady.exr")
+    assert np.array_equal(steady, rendered(shot, "3", steadiness=0.7)[3])
+    assert not np.array_equal(steady, pixels(shot / "alone.exr"))
+    mixed = pixels(shot / "mixed.exr")
+    assert_half(mixed, rendered(shot, "3", steadiness=0.7, strength=0.5)[3])
+    # Strength mixes the steadied painting into the footage as it is.
+    assert_half(mixed, (steady + pixels(shot / "plate.0003.exr")) / 2)
+
+
+MOVIE = """
+with inside.blender() as say:
+    folder = arguments[0]
+    inside.open_shot(folder, "plate.mp4")
+    scene = bpy.context.scene
+    say(frames=[scene.frame_start, scene.frame_end], size=[scene.render.resolution_x, scene.render.resolution_y])
+    bpy.ops.fewstroke.add_keyframe(filepath=folder + "/paint.png", frame=2)
+    scene.frame_set(4)
+    bpy.ops.fewstroke.paint_frame()
+    say(painted=inside.node("STYLIZE").node_tree.fewstroke.keyframes[1].frame)
+    bpy.ops.fewstroke.train(steps=2)
+    for frame in (12, 1, 5):
+        inside.render_still(frame, f"{folder}/still/{frame}.exr")
+    inside.render_range(6, 8, folder + "/range/")
+    inside.node("STYLIZE").inputs["Strength"].default_value = 0
+    for frame in (1, 7, 12):
+        inside.render_still(frame, f"{folder}/plate/{frame}.exr")
+"""
+
+
+def test_a_movie_is_painted_as_the_command_paints_it(blender: Blender, tmp_path: Path, rendered: Rendered) -> None:
+    rng = np.random.default_rng(0)
+    canvas = rng.integers(40, 216, (9, 24, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    with av.open(str(tmp_path / "plate.mp4"), "w") as movie:
+        stream: Any = movie.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number in range(12):
+            picture = np.ascontiguousarray(canvas[:64, number * 7 : number * 7 + 96])
+            movie.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        movie.mux(stream.encode(None))
+    save(tmp_path / "paint.png", 1 - canvas[:64, 7:103] / 255, "uint8")
+    facts = blender.run(MOVIE, tmp_path).facts
+    assert facts == {"frames": [1, 12], "size": [96, 64], "painted": 4}
+    wanted = rendered(tmp_path, "1-12", footage=tmp_path / "plate.mp4")
+    for frame in (12, 1, 5):
+        assert np.array_equal(pixels(tmp_path / "still" / f"{frame}.exr"), wanted[frame]), frame
+    for frame in range(6, 9):
+        assert np.array_equal(pixels(tmp_path / "range" / f"{frame:04d}.exr"), wanted[frame]), frame
+    # The footage that Blender mixes in is decoded by Blender itself: colour is less sharp, but it is the same frame.
+    plates = rendered(tmp_path, "1-12", footage=tmp_path / "plate.mp4", strength=0)
+    for frame in (1, 7, 12):
+        shown = pixels(tmp_path / "plate" / f"{frame}.exr")
+        apart = {number: np.abs(shown - plate).mean() for number, plate in plates.items()}
+        assert [number for number, error in apart.items() if error < 0.05] == [frame], apart
+
+
 MATTE = """
 with inside.blender() as say:
     bpy.ops.wm.open_mainfile(filepath=arguments[0] + "/shot.blend")
-    tree, stylize = inside.tree(), inside.node("STYLIZE")
-    plate = next(node for node in tree.nodes if node.bl_idname == "CompositorNodeImage")
-    matte = tree.nodes.new("CompositorNodeImage")
-    matte.image = bpy.data.images.load(arguments[0] + "/matte.0001.png")
-    matte.image.source = "SEQUENCE"
-    matte.frame_duration = 6
-    for node in (stylize, inside.node("GUIDE")):
-        tree.links.new(matte.outputs["Image"], node.inputs["Matte"])
+    inside.link_matte(arguments[0])
     bpy.ops.fewstroke.train(steps=2, afresh=True)
     inside.render_still(3, arguments[0] + "/out.exr")
 """
@@ -121,10 +186,8 @@ def test_a_matte_keeps_the_footage_outside(blender: Blender, shot: Path, rendere
 COLOUR = """
 with inside.blender() as say:
     folder, first, space = arguments
-    bpy.ops.wm.save_as_mainfile(filepath=folder + "/shot.blend")
-    bpy.ops.fewstroke.open_footage(filepath=folder + "/" + first)
-    plate = next(node for node in inside.tree().nodes if node.bl_idname == "CompositorNodeImage")
-    plate.image.colorspace_settings.name = space
+    inside.open_shot(folder, first)
+    inside.plate().image.colorspace_settings.name = space
     bpy.ops.fewstroke.add_keyframe(filepath=folder + "/paint.png", frame=2)
     bpy.ops.fewstroke.train(steps=2)
     inside.node("STYLIZE").inputs["Strength"].default_value = 0.5
@@ -162,8 +225,7 @@ def test_a_minute_of_training_on_real_footage(blender: Blender, tmp_path: Path, 
     program = """
 with inside.blender() as say:
     folder = arguments[0]
-    bpy.ops.wm.save_as_mainfile(filepath=folder + "/shot.blend")
-    bpy.ops.fewstroke.open_footage(filepath=folder + "/plate.1001.exr")
+    inside.open_shot(folder, "plate.1001.exr")
     bpy.ops.fewstroke.add_keyframe(filepath=folder + "/painting.1001.png", frame=1001)
     bpy.ops.fewstroke.train(seconds=60)
     bpy.ops.wm.save_mainfile()

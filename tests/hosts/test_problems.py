@@ -1,5 +1,7 @@
 """What goes wrong is one sentence, ends a background render, and costs nothing that was painted or learnt."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -169,16 +171,39 @@ def test_disabling_the_extension_while_it_trains_keeps_what_was_learnt(blender: 
 
 
 OFFLINE = """
+import os, shutil
 with inside.blender() as say:
+    environment = sys.modules[inside.ADDON + ".plugin.blender.environment"]
     bpy.context.preferences.system.use_online_access = arguments[0] == "allowed"
+    if arguments[1:]:  # one that was made before
+        (environment.beside() / "bin").mkdir(parents=True)
+        (environment.beside() / "bin" / "python").symlink_to(arguments[1])
     try:
         bpy.ops.fewstroke.make_environment()
     except RuntimeError as error:
         say(error=str(error))
+    del os.environ["FEWSTROKE_PYTHON"]
+    try:
+        say(python=environment.python(), beside=str(environment.beside()))
+    except Exception as error:
+        say(python=str(error))
+    say(left=[path.name for path in environment.beside().parent.glob("*")])
+    shutil.rmtree(environment.beside(), ignore_errors=True)
 """
 
 
-def test_making_the_environment_offline_fails_clearly(blender: Blender) -> None:
+def test_making_the_environment_offline_fails_clearly_and_changes_nothing(
+    blender: Blender, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "allow online access" in blender.run(OFFLINE, "forbidden").facts["error"]
-    error = blender.run(OFFLINE, "allowed", PIP_NO_INDEX="1", PIP_FIND_LINKS="").facts["error"]
-    assert "the environment could not be made" in error and "check the network" in error
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # a port that nobody listens on
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    facts = blender.run(OFFLINE, "allowed").facts
+    assert "could not be made (the packages' server does not answer); check the network" in facts["error"]
+    assert "press Make Environment" in facts["python"] and facts["left"] == []
+    facts = blender.run(OFFLINE, "allowed", sys.executable).facts
+    assert "does not answer" in facts["error"]
+    assert facts["python"].startswith(facts["beside"]) and facts["left"] == ["environment"]

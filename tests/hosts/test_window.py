@@ -1,5 +1,6 @@
 """What happens in the window by itself, ten times a second: driven here by calling the same function."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ with inside.blender() as say:
     ticks(lambda: state.making is None)
     say(problem=state.problem, shown=sorted(path[-8:-4] for path in state.shown))
     bpy.context.scene.frame_set(99)
-    inside.node("STYLIZE").inputs["Footage"].links[0].from_node.inputs["Footage"].links[0].from_node.frame_duration = 99
+    inside.plate().frame_duration = 99
     ticks(lambda: state.problem)
     say(missing=state.problem)
     bpy.context.scene.frame_set(3)
@@ -61,6 +62,68 @@ def test_frames_are_made_while_the_window_goes_on(blender: Blender, shot: Path) 
     assert facts["problem"] == "" and facts["shown"] == ["0003", "0005"]
     assert "plate.0099.exr" in facts["missing"]
     assert facts["unlinked"] == "link an Image node or a Prefilter node to Footage"
+
+
+PASSED_OVER = """
+with inside.blender() as say:
+    bpy.ops.wm.open_mainfile(filepath=arguments[0] + "/shot.blend")
+    session, tree, scene = part("session"), inside.node("STYLIZE").node_tree, bpy.context.scene
+    state, mix = session.state_of(tree), tree.nodes["Mix"]
+    say(passes=[[link.from_socket.identifier, link.to_socket.identifier] for link in mix.internal_links])
+    for name, frame in (("first", 3), ("other", 4), ("first again", 3)):
+        scene.frame_set(frame)
+        part("handlers")._tick()
+        begun = mix.mute
+        ticks(lambda: state.making is None)
+        say(**{name: [begun, mix.mute]})
+    # What is saved, and what is rendered, never passes over a frame.
+    scene.frame_set(5)
+    part("handlers")._tick()
+    waiting = mix.mute
+    bpy.ops.wm.save_mainfile()
+    say(saved=[waiting, mix.mute])
+    scene.frame_set(6)
+    part("handlers")._tick()
+    say(waiting=mix.mute)
+    inside.render_still(6, arguments[0] + "/out.exr")
+"""
+
+
+def test_a_frame_that_is_not_there_yet_shows_the_footage(
+    blender: Blender, shot: Path, rendered: Callable[..., dict[int, np.ndarray]]
+) -> None:
+    facts = blender.run(PRELUDE + PASSED_OVER, shot).facts
+    assert facts["passes"] == [["A_Color", "Result_Color"]]
+    assert facts["first"] == facts["other"] == [True, False]
+    assert facts["first again"] == [False, False]
+    assert facts["saved"] == [True, False]
+    assert facts["waiting"] and np.array_equal(pixels(shot / "out.exr"), rendered(shot, "6")[6])
+
+
+CHANGED = """
+with inside.blender() as say:
+    import os, shutil
+    bpy.ops.wm.open_mainfile(filepath=arguments[0] + "/shot.blend")
+    inside.link_matte(arguments[0])
+    bpy.ops.fewstroke.train(steps=1, afresh=True)
+    bpy.context.scene.frame_set(3)
+    place = part("tree").files_of(inside.node("STYLIZE").node_tree).replace("####", "0003")
+    for other in ("", "matte.0003.png", "plate.0003.exr"):
+        stamp = os.path.exists(place) and os.stat(place).st_mtime_ns
+        if other:
+            shutil.copy(arguments[0] + "/other." + other, arguments[0] + "/" + other)
+        ticks(lambda: os.path.exists(place) and os.stat(place).st_mtime_ns != stamp)
+"""
+
+
+def test_a_matte_or_a_plate_that_changes_is_noticed(
+    blender: Blender, shot: Path, rendered: Callable[..., dict[int, np.ndarray]]
+) -> None:
+    save(shot / "other.matte.0003.png", np.ones((51, 70, 1)), "uint8")
+    save(shot / "other.plate.0003.exr", np.full((51, 70, 3), 0.4), "half")
+    blender.run(PRELUDE + CHANGED, shot)
+    wanted = rendered(shot, "3", matte=shot / "matte.####.png")[3]
+    assert np.array_equal(pixels(shot / "shot.fewstroke" / "Stylize" / "painted.0003.exr"), wanted)
 
 
 PAINTED = """

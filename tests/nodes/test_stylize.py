@@ -12,10 +12,10 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 from networks import facts, random_generator
-from standing import Footage, check_declared, check_identity, check_keys, check_order, fresh_evaluator
+from standing import Footage, check_declared, check_keys, check_order, fresh_evaluator
 
 from fewstroke.engine import color
-from fewstroke.engine.errors import CancelledError, GraphError, ImageError, ModelError, ParameterError, ShapeError
+from fewstroke.engine.errors import CancelledError, GraphError, ImageError, ModelError, ShapeError
 from fewstroke.engine.export import export_model
 from fewstroke.engine.image import Image
 from fewstroke.nodes import (
@@ -68,14 +68,13 @@ def test_the_standing_promises(model: Path, rng: np.random.Generator) -> None:
     def make(params: StylizeParams) -> Stylize:
         return Stylize(params, footage=footage, threads=1)
 
-    node = make(StylizeParams(str(model), 0.5))
+    node = make(StylizeParams(str(model)))
     check_order(node, [1, 2, 3, 4])
     check_declared(node, 2)
-    check_identity(make(StylizeParams(str(model), 0.0)), 2)
     other = model.with_name("other.onnx")
     generator = random_generator("fast")
     other.write_bytes(export_model(generator, facts(generator, name="other")))
-    check_keys(make, StylizeParams(str(model), 0.5), 2, model=str(other), strength=0.25)
+    check_keys(make, StylizeParams(str(model)), 2, model=str(other))
 
 
 def test_the_key_follows_the_models_content_not_its_place(model: Path, rng: np.random.Generator) -> None:
@@ -106,11 +105,6 @@ def test_a_matte_of_another_size_names_the_frame(model: Path, rng: np.random.Gen
     node = Stylize(StylizeParams(str(model)), footage=Footage(pictures(rng)), matte=matte)
     with pytest.raises(ImageError, match="frame 1: the mask is 10x10 but the footage is 61x45"):
         fresh_evaluator()(node, 1)
-
-
-def test_strength_beyond_its_range_is_refused(model: Path, rng: np.random.Generator) -> None:
-    with pytest.raises(ParameterError, match="between 0 and 1"):
-        Stylize(StylizeParams(str(model), 1.5), footage=Footage(pictures(rng)))
 
 
 RENDER = """

@@ -66,7 +66,7 @@ def test_only_what_is_not_whole_and_of_this_graph_is_made(right: Path, shot: Pat
     assert contents(shot / "out") == contents(right / "out")
     assert (shot / "out" / "o.0002.exr").stat().st_mtime_ns == untouched
     graph = json.loads((shot / "shot.json").read_text())
-    next(node for node in graph["nodes"].values() if node["type"] == "Stylize")["params"]["strength"] = 0.5
+    next(node for node in graph["nodes"].values() if node["type"] == "Mix")["params"]["strength"] = 0.5
     (shot / "shot.json").write_text(json.dumps(graph))
     done = run(COMMAND, "render", shot / "shot.json", "--frames", "1-2")
     assert "made again, of another graph: 1-2" in done.stderr
