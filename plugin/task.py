@@ -100,7 +100,7 @@ def ask(connection: socket.socket, request: dict[str, Any]) -> int:
 
 
 def stop(path: Path) -> int:
-    """Ends the worker, if there is one, and waits until it is gone."""
+    """Ends the worker, if there is one, and waits until it hangs up."""
     with contextlib.suppress(OSError), connect(path) as connection:
         connection.sendall(b'{"id": 1, "do": "quit"}\n')
         while connection.recv(4096):
