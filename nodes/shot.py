@@ -187,18 +187,20 @@ WHOLE = 0.9
 that is near in time, it cannot copy from a better one elsewhere."""
 
 
-def with_exemplars(shot: Shot, paintings: Sequence[Painting], preset: Preset, *, cancel: Cancel = never) -> Shot:
+def with_exemplars(
+    shot: Shot, paintings: Sequence[Painting], preset: Preset, *, paint_space: str = "", cancel: Cancel = never
+) -> Shot:
     """The shot as a preset's network is to learn it: all keyframes that are painted as a whole are its exemplars, or
     where none is, the guide's. The published network knows no exemplars.
 
-    Raises as `load_keyframes` does.
+    paint_space  as of `load_keyframes`, which raises the same
     """
     if shot.guide is None or preset != "fast":
         return replace(shot, exemplars=())
     evaluate = Evaluator()
     whole = []
     for painting in paintings:
-        opened = _open(shot, painting, "", evaluate, cancel)
+        opened = _open(shot, painting, paint_space, evaluate, cancel)
         if float((opened.mask > 0.5).sum()) >= WHOLE * float((opened.counting > 0.5).sum()):
             whole.append(painting.frame)
     return replace(shot, exemplars=tuple(sorted(whole)) or (shot.guide.keyframe,))

@@ -393,6 +393,10 @@ def _shot(fields: Mapping[str, Any]) -> Shot:
         raise ParameterError(f"this is no shot: {str(error).partition(') ')[2] or error}") from None
 
 
+_LEARNT = ("prefilter", "guide", "exemplars")
+"""What of a shot its model decides."""
+
+
 def _wanted(
     want: str, fields: Mapping[str, Any], model: str, strength: float, steadiness: float, device: str
 ) -> tuple[Node, str]:
@@ -403,9 +407,7 @@ def _wanted(
         info = read_info(model)
         # The model knows its prefilter, guide and exemplars; whatever else says where the shot lies is passed on.
         _shot(fields)  # complains of what no shot has
-        shot = as_trained(
-            info, **{key: value for key, value in fields.items() if key not in ("prefilter", "guide", "exemplars")}
-        )
+        shot = as_trained(info, **{key: value for key, value in fields.items() if key not in _LEARNT})
         return stylized(shot, model, strength=strength, steadiness=steadiness, device=device), info.working_space
     shot = _shot(fields)
     node = {"footage": shot.footage_node, "filtered": shot.source_node, "guide": shot.guide_node}[want]

@@ -60,7 +60,7 @@ def train(
         prefilter=PrefilterParams() if prefilter else None,
         guide=GuideParams(keyframe=first, seed=seed) if guide else None,
     )
-    shot = with_exemplars(shot, paintings, preset)
+    shot = with_exemplars(shot, paintings, preset, paint_space=paint_space)
     keyframes = load_keyframes(shot, paintings, paint_space=paint_space)
 
     # torch takes two seconds to import: only now, when everything the user gave has been found good.
