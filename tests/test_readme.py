@@ -38,7 +38,8 @@ def test_the_python_in_it_runs(
 def test_every_option_in_it_exists() -> None:
     group: Any = typer.main.get_command(app)
     options = {
-        name: {"--json"} | {word for option in command.params for word in option.opts + option.secondary_opts}
+        name: {"--json", "--openjd"}
+        | {word for option in command.params for word in option.opts + option.secondary_opts}
         for name, command in group.commands.items()
     }
     lines = [shlex.split(line) for block in blocks("") for line in block.splitlines() if "fewstroke " in line]
