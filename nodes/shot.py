@@ -118,7 +118,7 @@ class Shot:
             "footage_space": self.footage_node.space(),
             "prefilter": None if self.prefilter is None else asdict(self.prefilter),
             "guide": None if self.guide is None else {**asdict(self.guide), "follows": self._guide_follows},
-            "exemplars": () if self.stmap_node is None else self.stmap_node.params.keyframes,
+            "exemplars": () if self.stmap_node is None else self.stmap_node.keyframes,
         }
 
 

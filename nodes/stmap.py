@@ -38,6 +38,8 @@ class STMap(Node):
     Each pixel is looked for in the last key frame before and the first one after, so two registrations are all it
     takes; what both of them show is taken from the nearer.
 
+    keyframes   in the order in which they lie, from the top
+
     Inputs as of `Guide`. The inputs "registration0" and so on, by key frame, are made here; that of the guide's key
     frame is the same artefact as the guide's.
     """
@@ -50,17 +52,17 @@ class STMap(Node):
         if not params.keyframes:
             raise ParameterError("an ST map needs a key frame to lead to; give at least one")
         super().__init__(params, footage=footage, matte=None if vectors else matte, vectors=vectors)
-        self._keys = sorted(set(params.keyframes))
+        self.keyframes = tuple(sorted(set(params.keyframes)))
         registrations = {
             f"registration{page}": Register(RegisterParams(key, params.interval), footage, matte, vectors)
-            for page, key in enumerate(self._keys)
+            for page, key in enumerate(self.keyframes)
         }
         self.inputs = {**self.inputs, **registrations}
 
     def _near(self, frame: int) -> list[int]:
         """The places in the order of the last key frame up to this frame and the first one from it on."""
-        before = [page for page, key in enumerate(self._keys) if key <= frame][-1:]
-        after = [page for page, key in enumerate(self._keys) if key >= frame][:1]
+        before = [page for page, key in enumerate(self.keyframes) if key <= frame][-1:]
+        after = [page for page, key in enumerate(self.keyframes) if key >= frame][:1]
         return sorted({*before, *after})
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
@@ -76,11 +78,11 @@ class STMap(Node):
             way = _way_back(fetch(f"registration{page}", frame), picture, matte, cancel)
             # Not quite to the edge, since another key frame begins beyond it.
             t = way[..., 1].clip(0.5 / picture.height, 1 - 0.5 / picture.height)
-            way[..., 1] = (len(self._keys) - 1 - page + t) / len(self._keys)
+            way[..., 1] = (len(self.keyframes) - 1 - page + t) / len(self.keyframes)
             ways.append(way)
         if len(ways) == 1:
             return Image(ways[0])
-        distances = [abs(self._keys[page] - frame) for page in near]
+        distances = [abs(self.keyframes[page] - frame) for page in near]
         side = max(1, picture.height // AGREEING)
         first, second = (
             cv2.blur(np.ascontiguousarray(way[..., 2]), (side, side)) * np.float32(1 - distance / (2 * sum(distances)))

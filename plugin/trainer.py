@@ -59,7 +59,7 @@ class Trainer:
             keyframes,
             NetworkConfig(preset, channels=keyframes[0].source.shape[2]),
             TrainConfig.for_preset(preset, seed),
-            exemplars=() if shot.stmap_node is None else shot.stmap_node.params.keyframes,
+            exemplars=() if shot.stmap_node is None else shot.stmap_node.keyframes,
             perceptual=None if weights is None else VggLoss(weights),
             device=device,
         )

@@ -258,6 +258,7 @@ def test_a_model_says_how_its_shot_was_seen(plate: str) -> None:
     shot = Shot(plate, "ACEScg", prefilter=PrefilterParams(radius=3), guide=GuideParams(keyframe=2, seed=5))
     info = replace(facts(random_generator()), **shot.facts())
     assert as_trained(info, plate) == replace(shot, exemplars=(2,)), "the guide's keyframe, unless others are named"
+    assert replace(shot, exemplars=(4, 1)).facts()["exemplars"] == (1, 4), "as they lie in the ST map"
     for exemplars in ((1, 4), ()):
         shot = replace(shot, exemplars=exemplars)
         info = replace(info, **shot.facts())
