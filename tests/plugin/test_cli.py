@@ -86,6 +86,7 @@ def test_train_then_render_then_info(shot: Path) -> None:
     assert sorted(path.name for path in (shot / "out").iterdir()) == ["o.0001.exr", "o.0002.exr", "o.0004.exr"]
     facts = events(fewstroke("info", shot / "shot.onnx", "--json").stdout)[0]
     assert facts["steps"] == 3 and facts["keyframes"][0]["frame"] == 2 and facts["guide"]["keyframe"] == 2
+    assert facts["exemplars"] == [2] and facts["channels"][-3:] == ["s", "t", "confidence"]
     assert "keyframes" in fewstroke("info", shot / "shot.onnx").stderr
 
 
@@ -256,6 +257,9 @@ def test_motion_vectors_take_the_place_of_estimated_motion(shot: Path, tmp_path:
     assert fewstroke("guide", *common, "2,4", "--keyframe", 2, "--out", tmp_path / "g.####.exr").returncode == 0
     key, later = (load(tmp_path / f"g.{frame:04d}.exr") for frame in (2, 4))
     assert np.allclose(later[:, :-12], key[:, 2:-10], atol=0.02)
+    assert fewstroke("stmap", *common, "4", "--keyframe", 2, "--out", tmp_path / "s.####.exr").returncode == 0
+    back = load(tmp_path / "s.0004.exr")[:, :-12, 0] * key.shape[1] - 0.5
+    assert np.allclose(back, np.arange(key.shape[1] - 12) + 2, atol=0.1)
     (tmp_path / "motion.0003.exr").unlink()
     gap = fewstroke("guide", *common, "4", "--keyframe", 2, "--out", tmp_path / "h.####.exr")
     assert gap.returncode == 1 and "3" in gap.stderr and "motion" in gap.stderr and "Traceback" not in gap.stderr
@@ -270,6 +274,10 @@ def test_filter_and_guide_are_sequences_of_their_own(shot: Path, tmp_path: Path,
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{n}.000{i}.exr" for n in "fg" for i in (2, 3)]
     guide = load(tmp_path / "g.0002.exr")
     assert guide.shape == (51, 70, 3) and 0 <= guide.min() < guide.max() <= 1
+    assert fewstroke("stmap", *footage, "--keyframe", 2, "--out", tmp_path / "s.####.exr").returncode == 0
+    stmap = load(tmp_path / "s.0002.exr")
+    assert np.allclose(stmap[:, :, 0], (np.arange(70) + 0.5) / 70, atol=1e-5), "half floats would be off by 2e-4"
+    assert np.allclose(stmap[:, :, 1], 1 - (np.arange(51)[:, None] + 0.5) / 51, atol=1e-5)
 
 
 def test_strength_zero_filters_nothing(shot: Path, tmp_path: Path, load: Load) -> None:
