@@ -118,7 +118,7 @@ def paint(shot: Shot, way: str, steps: int, evaluate: Evaluator, folder: Path) -
             pass
         info = ModelInfo(
             name=way, channels=tuple("RGBXYZstc"[:channels]), working_space=shot.footage.working(),
-            footage_space=shot.footage.space(), halo=training.generator.HALO, size_multiple=4, keyframes=(),
+            footage_space=shot.footage.space(), halo=training.generator.halo, size_multiple=4, keyframes=(),
             network={}, training={}, steps=steps, losses={},
         )  # fmt: skip
         model.write_bytes(export_model(training.generator, info))
