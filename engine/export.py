@@ -243,6 +243,8 @@ def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str
         return graph.add("AveragePool", value(node.args[0]), kernel_shape=size, strides=size)
     if node.target in (torch.tanh, torch.sqrt):
         return graph.add("Tanh" if node.target is torch.tanh else "Sqrt", value(node.args[0]))
+    if node.target is torch.clamp:
+        return graph.add("Clip", *(value(argument) for argument in node.args))
     if node.target is torch.cat:
         parts: Any = node.args[0]
         return graph.add("Concat", *(names[part] for part in parts), axis=node.args[1])

@@ -271,6 +271,14 @@ def work_matte(matte: Image, shape: tuple[int, int]) -> np.ndarray:
     return np.clip(cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA), 0, 1)
 
 
+def work_flow(field: np.ndarray) -> np.ndarray:
+    """A flow field at the working size, in pixels of it."""
+    height, width = field.shape[:2]
+    size = work_size(height, width)
+    scale = np.array([size[1] / width, size[0] / height], np.float32)
+    return cv2.resize(field, size[::-1], interpolation=cv2.INTER_AREA) * scale
+
+
 def _require_one_shape(start: int, end: int, first: tuple[int, ...], second: tuple[int, ...]) -> None:
     if first != second:
         raise ShapeError(
@@ -309,9 +317,7 @@ def _follow(vectors: Iterable[np.ndarray], cancel: Cancel) -> np.ndarray:
     flows = []
     for field in vectors:
         cancel()
-        size = work_size(*field.shape[:2])
-        scale = np.array([size[1] / field.shape[1], size[0] / field.shape[0]], np.float32)
-        flows.append(cv2.resize(field, size[::-1], interpolation=cv2.INTER_AREA) * scale)
+        flows.append(work_flow(field))
     total = reduce(compose, flows)
     return np.dstack([total, inside(total)]).astype(np.float32)[None]
 
