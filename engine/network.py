@@ -148,7 +148,7 @@ class FastGenerator(Generator):
 
     def __init__(self, channels: int = 3, blocks: int = 2, filters: int = 64):
         super().__init__()
-        self.halo = 23 + blocks * Block.REACH
+        self.halo = 22 + blocks * Block.REACH
 
         def linear(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
             convolution = nn.Conv2d(
@@ -161,8 +161,7 @@ class FastGenerator(Generator):
 
         self.exemplar = Exemplar() if channels > 6 else None
         seen = 3 if self.exemplar is None else SEEN
-        # Six by six with stride two: what a 3x3 convolution over 2x2 blocks of pixels as channels would be.
-        self.at_half = layer(seen, 32, size=6, stride=2)
+        self.at_half = layer(seen, 32, size=4, stride=2)
         self.at_quarter = layer(32, 32, stride=2)
         self.join = linear(32, filters)
         self.join_guide = linear(3, filters) if channels > 3 else None
