@@ -70,9 +70,7 @@ def _texture(painted: np.ndarray, truth: np.ndarray, counts: np.ndarray) -> floa
             continue  # what counts is smaller than a patch
         picks = rng.integers(len(ys), size=PATCHES)
         spread = theirs.std(axis=(0, 1)) + 1e-3  # of each channel; the least keeps a flat picture from dividing by 0
-        ranks = [
-            np.sort(_patches(band / spread, ys[picks], xs[picks]) @ directions, axis=0) for band in (ours, theirs)
-        ]
+        ranks = [np.sort(_patches(band / spread, ys[picks], xs[picks]) @ directions, axis=0) for band in (ours, theirs)]
         distances.append(float(np.abs(ranks[0] - ranks[1]).mean()))
     return float(np.mean(distances)) if distances else 0.0
 

@@ -10,6 +10,7 @@ time, under a lock:
 """
 
 import contextlib
+import functools
 import itertools
 import math
 import random
@@ -137,12 +138,13 @@ class Search:
             **self.facts,
         }
 
-    def grid(self) -> list[dict[str, Value]]:
+    @functools.cached_property
+    def grid(self) -> list[tuple[Value, ...]]:
         """Every point, the preset's own first, the others shuffled, so that part of a grid says something of all."""
-        points = [dict(zip(self.space, point, strict=True)) for point in itertools.product(*self.space.values())]
+        points = list(itertools.product(*self.space.values()))
         random.Random(self.seed).shuffle(points)
         own = default_parameters(self.preset)
-        return sorted(points, key=lambda point: point != own)
+        return sorted(points, key=lambda point: point != tuple(own[name] for name in self.space))
 
 
 @dataclass(frozen=True)
@@ -299,8 +301,9 @@ class Queue(Study):
                 if len(trial.params) == len(self._search.space):  # else it died before it knew what to try
                     return dict(trial.params), {"after": trial.number, "attempt": attempt}
         if self._search.sampler == "grid":
-            taken = [trial.params for trial in known]
-            return next((point for point in self._search.grid() if point not in taken), None), {}
+            taken = {tuple(trial.params.get(name) for name in self._search.space) for trial in known}
+            free = next((point for point in self._search.grid if point not in taken), None)
+            return None if free is None else dict(zip(self._search.space, free, strict=True)), {}
         own = default_parameters(self._search.preset)
         inside = all(values[0] <= own[name] <= values[-1] for name, values in self._search.space.items())
         return (own if inside and not known else None), {}

@@ -148,7 +148,7 @@ def tune(
         what = Search(preset, space, sampler, seconds, limit, seed, patience_seconds, facts)
         tuner = Tuner(shot, keyframes, truths, vgg=weights, threads=threads, device=device, cancel=interrupt.cancel)
         ending.queue = queue = Queue(study, what, command)
-        _work(queue, tuner, what, trials or (len(what.grid()) if sampler == "grid" else TRIALS), interrupt, ending)
+        _work(queue, tuner, what, trials or (len(what.grid) if sampler == "grid" else TRIALS), interrupt, ending)
     best = queue.best()
     if best is None:
         results = queue.results()
