@@ -3,6 +3,7 @@
 import io
 import json
 import shlex
+import statistics
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -81,7 +82,8 @@ def _history(axes: Axes, study: Study) -> None:
     least = [min(_loss(result) for result in results[: i + 1]) for i in range(len(results))]
     axes.step([result.number for result in results], least, where="post", color=BEST, linewidth=1)
     refused = [result.number for result in study.results() if result.outcome and result.outcome.refused]
-    axes.plot(refused, [max(map(_loss, results))] * len(refused), "x", color=OTHERS, label="refused")
+    edge = max(_capped({result.number: _loss(result) for result in results}).values())
+    axes.plot(refused, [edge] * len(refused), "x", color=OTHERS, label="refused")
     if refused:
         axes.legend()
 
@@ -122,19 +124,25 @@ def _slice(axes: Axes, study: Study, name: str) -> None:
 def _parts(axes: Axes, study: Study) -> None:
     axes.set(title="what the loss is made of", xlabel="l1", ylabel="texture")
     results = trained(study)
-    at = {result.number: result.outcome.figures["l1"] for result in results if result.outcome}
+    at = _capped({result.number: result.outcome.figures["l1"] for result in results if result.outcome})
     height = {result.number: result.outcome.figures["texture"] for result in results if result.outcome}
     _dots(axes, study, at, height)
 
 
 def _dots(axes: Axes, study: Study, at: Mapping[int, Value], height: Mapping[int, float] | None = None) -> None:
     """A dot for every candidate, by its number; the best one and the preset's own stand out."""
-    results = {result.number: result for result in trained(study)}
-    height = height or {number: _loss(result) for number, result in results.items()}
+    height = _capped(height or {result.number: _loss(result) for result in trained(study)})
     axes.scatter(list(at.values()), [height[number] for number in at], s=16, color=OTHERS, alpha=0.7)
     for result, colour, marker in ((own(study), OWN, "s"), (study.best(), BEST, "*")):
         if result is not None:
             axes.scatter([at[result.number]], [height[result.number]], s=70, color=colour, marker=marker, zorder=3)
+
+
+def _capped(values: Mapping[int, float]) -> dict[int, float]:
+    """By number; what is far worse than most lies at the upper edge, where it does not press the others together."""
+    least = min(values.values(), default=0.0)
+    edge = least + 4 * (statistics.median(values.values()) - least) if values else 0.0
+    return {number: min(value, edge) for number, value in values.items()}
 
 
 def _loss(result: Result) -> float:
@@ -168,7 +176,8 @@ pre {{ background: #f3f3f3; padding: 1em; overflow-x: auto }} img {{ max-width: 
 <h1>The settings for a shot: {escape(study.path.name)}</h1>
 <p>{len(results)} candidates, of which {len(refused)} were refused{_still(study)}. Loss is the mean absolute difference
 (l1) plus the distance of the texture, both from the painting that would be right on frames that were not learnt; lower
-is better. In the plots the star is the best, the square the preset's own settings.</p>
+is better. In the plots the star is the best, the square the preset's own settings; what is far worse lies at the upper
+edge.</p>
 {_table(names, compared)}
 <pre>{escape(command(study, folder))}</pre>
 <img src="search.png" alt="plots of the search">
