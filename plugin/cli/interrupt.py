@@ -25,6 +25,7 @@ class Interrupt:
     def __init__(self, last_act: Callable[[], None] | None = None) -> None:
         self._event = threading.Event()
         self._last_act = last_act
+        self._timer: threading.Timer | None = None
 
     @property
     def requested(self) -> bool:
@@ -39,9 +40,14 @@ class Interrupt:
         self._event.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if self._last_act is not None:
-            timer = threading.Timer(GRACE_SECONDS, self._end)
-            timer.daemon = True
-            timer.start()
+            self._timer = threading.Timer(GRACE_SECONDS, self._end)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def stopped(self) -> None:
+        """Work has stopped in time: nothing is ended the hard way any more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _end(self) -> None:
         """Work that is deep in native code (a tile of a large frame, a flow field) is not waited for."""
@@ -63,3 +69,4 @@ def interruptible(last_act: Callable[[], None] | None = None) -> Iterator[Interr
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        interrupt.stopped()

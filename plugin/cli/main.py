@@ -13,6 +13,7 @@ from .interrupt import INTERRUPTED
 from .output import output
 from .render import prepare, render
 from .train import train
+from .tune import tune
 from .worker import worker
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(train)
+app.command()(tune)
 app.command()(render)
 app.command()(prepare)
 app.command()(info)

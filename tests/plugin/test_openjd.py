@@ -47,7 +47,7 @@ def workers(cache: str) -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize("name", ["shot", "render", "blender"])
+@pytest.mark.parametrize("name", ["shot", "render", "blender", "tune"])
 def test_templates_are_valid(name: str) -> None:
     with openjd("check", template(name)) as process:
         assert process.stdout is not None
@@ -108,9 +108,32 @@ def test_a_shot_is_trained_prepared_and_rendered(tmp_path: Path) -> None:
     assert '"whole": "1-6"' in again.stdout
 
 
-def test_the_bundle_for_deadline_names_parameters_that_there_are() -> None:
-    values = yaml.safe_load((FARM / "render" / "parameter_values.yaml").read_text())["parameterValues"]
-    known = {each["name"] for each in yaml.safe_load(template("render").read_text())["parameterDefinitions"]}
+@pytest.mark.slow
+def test_two_workers_search_for_settings_and_the_best_are_reported(tmp_path: Path) -> None:
+    make_shot(tmp_path, 3)
+    values = parameters(
+        Folder=tmp_path, Painting=tmp_path / "plate.0002.exr", Keyframe=2, Reference="plate.####.exr",
+        TrainingTime="0.3", FrameTime="1h", Search="blocks=1", Workers=2, Trials=2, Threads=1, Cache=tmp_path / "cache",
+    )  # fmt: skip
+    workers = [
+        openjd("run", template("tune"), *values, "--step", "Search", "--tasks", json.dumps([{"Worker": worker}]))
+        for worker in (1, 2)
+    ]
+    for worker in workers:
+        said, _ = worker.communicate()
+        assert worker.returncode == 0, said
+        assert "openjd_progress: 100.0" in said
+    with openjd("run", template("tune"), *values, "--step", "Report") as process:
+        assert process.stdout is not None
+        said = process.stdout.read()
+    assert process.returncode == 0, said
+    assert json.loads((tmp_path / "settings" / "settings.json").read_text())["network"]["blocks"] == 1
+
+
+@pytest.mark.parametrize("name", ["render", "tune"])
+def test_the_bundle_for_deadline_names_parameters_that_there_are(name: str) -> None:
+    values = yaml.safe_load((FARM / name / "parameter_values.yaml").read_text())["parameterValues"]
+    known = {each["name"] for each in yaml.safe_load(template(name).read_text())["parameterDefinitions"]}
     assert {value["name"] for value in values} <= known
-    assets = yaml.safe_load((FARM / "render" / "asset_references.yaml").read_text())["assetReferences"]
+    assets = yaml.safe_load((FARM / name / "asset_references.yaml").read_text())["assetReferences"]
     assert set(assets) == {"inputs", "outputs", "referencedPaths"}
