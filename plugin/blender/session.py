@@ -10,7 +10,9 @@ import re
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Any
 
 import bpy
@@ -33,21 +35,46 @@ from .tree import (
 
 # ---- the worker
 
-_worker: client.Worker | None = None
+_worker: client.AnyWorker | None = None
 
 
-def worker() -> client.Worker:
+def worker() -> client.AnyWorker:
     """The session's worker, started where there is none. Raises WorkerError where it cannot be."""
     global _worker
     if _worker is None or not _worker.alive:
         if _worker is not None:
             _worker.close()
-        _worker = client.Worker([environment.python(), *environment.COMMAND], environment.variables())
+        command, variables = [environment.python(), *environment.COMMAND], environment.variables()
+        _worker = _shared(command, variables) or client.Worker(command, variables)
     return _worker
 
 
+def _shared(command: list[str], variables: Mapping[str, str]) -> client.SharedWorker | None:
+    """The worker that a farm's session keeps for all its Blenders, started by the first; None where there is none."""
+    path = os.environ.get(environment.SHARED)
+    if not path:
+        return None
+    shared = None
+    try:
+        shared = client.SharedWorker(FilePath(path), command, variables)
+        facts = shared.ask("hello").wait(client.START_SECONDS)
+        wanted = {"protocol": client.PROTOCOL, "ocio": variables.get("OCIO", os.environ.get("OCIO", ""))}
+        others = [
+            f"{name} '{facts.get(name)}', not '{value}'" for name, value in wanted.items() if facts.get(name) != value
+        ]
+        if not others:
+            return shared
+        reason = f"the worker at {path} has the {others[0]}"
+    except (client.WorkerError, TimeoutError) as problem:
+        reason = str(problem)
+    if shared is not None:
+        shared.close()
+    print(f"Fewstroke: {reason}; this Blender starts a worker of its own", file=sys.stderr, flush=True)
+    return None
+
+
 def close() -> None:
-    """Ends the worker; a training is kept."""
+    """Ends the worker, or hangs up where it is shared; a training is kept."""
     global _worker
     if _worker is not None:
         _worker.close()
