@@ -5,8 +5,8 @@ One worker serves the whole Blender session, from the first frame that is needed
 
 import contextlib
 import json
+import math
 import os
-import re
 import sys
 import time
 from collections import defaultdict
@@ -92,6 +92,10 @@ def forget() -> None:
 
 # ---- frames
 
+LOOK_SECONDS = 1.0
+"""How often the worker is asked whether a frame that is shown is right still: it alone knows all that went into it, the
+frames before and after in footage and matte, too. It takes a few hundredths of a second of its time."""
+
 
 @dataclass
 class NodeState:
@@ -104,6 +108,7 @@ class NodeState:
     problem: str = ""
     making: int | None = None
     asked: tuple[Any, ...] = ()
+    asked_at: float = 0.0
     request: client.Request | None = None
     job: Job | None = None
     shown: dict[str, int] = field(default_factory=dict)  # file -> its time stamp when Blender was told to read it
@@ -133,8 +138,12 @@ def update(scene: Any) -> bool:
             continue
         try:
             arrived |= _collect(state, node.node_tree)
-        except (NodeProblem, client.WorkerError) as problem:
+        except NodeProblem as problem:
             state.problem = str(problem)
+        except client.WorkerError as problem:
+            state.problem = str(problem)
+            if problem.kind == "WorkerDied":
+                state.asked_at = math.inf  # it may die every time: no other is started until something else is wanted
         if kind_of(node) == "STYLIZE":
             show_painting(node.node_tree, wanted is not None and os.path.exists(wanted.place))
     return arrived or before != [(state.problem, state.making) for state in _nodes.values()]
@@ -150,26 +159,24 @@ def _ask(state: NodeState, node: Any, path: Path, scene_frame: int) -> Job | Non
     if wanted is None:
         state.problem, state.making, state.asked, state.request = "", None, (), None
         return None
-    key = (json.dumps(wanted.fields), *map(_time_stamp, _files_read(wanted)))
-    if key == state.asked:
+    key, now = (json.dumps(wanted.fields), _time_stamp(wanted.fields.get("model", ""))), time.monotonic()
+    again = key == state.asked
+    if again and now - state.asked_at < LOOK_SECONDS:
+        return wanted
+    if not again or state.request is not None:
+        state.making = wanted.fields["frame"]
+    if again and state.request is not None:
         return wanted
     asker = worker()
     if state.request is not None:
         state.request.cancel()
-    state.asked, state.job, state.making = key, wanted, wanted.fields["frame"]
+    state.asked, state.asked_at, state.job = key, now, wanted
     state.request = asker.ask("frame", **wanted.fields)
     return wanted
 
 
-def _files_read(wanted: Job) -> list[str]:
-    """The files that a frame is made from, those of its neighbours left out."""
-    number, shot = wanted.fields["frame"], wanted.fields["shot"]
-    patterns = [shot["footage"], shot["matte"], shot["vectors"]]
-    files = [re.sub("#+", lambda hashes: f"{number:0{len(hashes[0])}d}", pattern) for pattern in patterns if pattern]
-    return [*files, wanted.fields["model"]] if "model" in wanted.fields else files
-
-
 def _time_stamp(path: str) -> int:
+    """0 where there is no such file."""
     with contextlib.suppress(OSError):
         return os.stat(path).st_mtime_ns
     return 0

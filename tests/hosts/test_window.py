@@ -108,7 +108,7 @@ with inside.blender() as say:
     bpy.ops.fewstroke.train(steps=1, afresh=True)
     bpy.context.scene.frame_set(3)
     place = part("tree").files_of(inside.node("STYLIZE").node_tree).replace("####", "0003")
-    for other in ("", "matte.0003.png", "plate.0003.exr"):
+    for other in ("", "matte.0003.png", "plate.0003.exr", "plate.0004.exr"):
         stamp = os.path.exists(place) and os.stat(place).st_mtime_ns
         if other:
             shutil.copy(arguments[0] + "/other." + other, arguments[0] + "/" + other)
@@ -116,11 +116,12 @@ with inside.blender() as say:
 """
 
 
-def test_a_matte_or_a_plate_that_changes_is_noticed(
+def test_a_matte_or_a_plate_that_changes_is_noticed_also_in_the_frames_beside(
     blender: Blender, shot: Path, rendered: Callable[..., dict[int, np.ndarray]]
 ) -> None:
     save(shot / "other.matte.0003.png", np.ones((51, 70, 1)), "uint8")
-    save(shot / "other.plate.0003.exr", np.full((51, 70, 3), 0.4), "half")
+    for frame in (3, 4):
+        save(shot / f"other.plate.{frame:04d}.exr", np.full((51, 70, 3), frame / 10), "half")
     blender.run(PRELUDE + CHANGED, shot)
     wanted = rendered(shot, "3", matte=shot / "matte.####.png")[3]
     assert np.array_equal(pixels(shot / "shot.fewstroke" / "Stylize" / "painted.0003.exr"), wanted)
