@@ -7,20 +7,16 @@ import numpy as np
 from blenders import Blender, pixels, save
 
 PRELUDE = """
-import time
+import os, signal, time
 def part(name):
     return sys.modules[f"{inside.ADDON}.plugin.blender.{name}"]
 
-def ticks(until, seconds=60):
+def ticks(until, seconds=300):
     end = time.monotonic() + seconds
-    longest = 0
     while not until():
         assert time.monotonic() < end, "it did not happen"
-        start = time.monotonic()
         part("handlers")._tick()
-        longest = max(longest, time.monotonic() - start)
         time.sleep(0.05)
-    return longest
 """
 
 FRAMES = """
@@ -28,11 +24,15 @@ with inside.blender() as say:
     bpy.ops.wm.open_mainfile(filepath=arguments[0] + "/shot.blend")
     session, tree = part("session"), inside.node("STYLIZE").node_tree
     state = session.state_of(tree)
-    session.worker().ask("hello").wait()
+    # The window goes on even where the worker stands still.
+    pid = session.worker().ask("hello").wait()["pid"]
+    os.kill(pid, signal.SIGSTOP)
     bpy.context.scene.frame_set(3)
-    part("handlers")._tick()
+    for _ in range(3):
+        part("handlers")._tick()
     say(making=state.making)
-    say(longest=ticks(lambda: state.making is None))
+    os.kill(pid, signal.SIGCONT)
+    ticks(lambda: state.making is None)
     # Frames that are passed over quickly are given up for the one that is looked at.
     for frame in (1, 2, 4, 5):
         bpy.context.scene.frame_set(frame)
@@ -58,7 +58,7 @@ with inside.blender() as say:
 
 def test_frames_are_made_while_the_window_goes_on(blender: Blender, shot: Path) -> None:
     facts = blender.run(PRELUDE + FRAMES, shot).facts
-    assert facts["making"] == 3 and facts["longest"] < 0.5
+    assert facts["making"] == 3
     assert facts["problem"] == "" and facts["shown"] == ["0003", "0005"]
     assert "plate.0099.exr" in facts["missing"]
     assert facts["unlinked"] == "link an Image node or a Prefilter node to Footage"
