@@ -65,7 +65,6 @@ class Stylizer:
         source: Image | None = None,
         guide: np.ndarray | None = None,
         mask: np.ndarray | None = None,
-        strength: float = 1.0,
         cancel: Callable[[], None] | None = None,
     ) -> Image:
         """One frame. See `batch`."""
@@ -74,7 +73,6 @@ class Stylizer:
             sources=None if source is None else [source],
             guides=None if guide is None else [guide],
             masks=None if mask is None else [mask],
-            strength=strength,
             cancel=cancel,
         )[0]
 
@@ -85,7 +83,6 @@ class Stylizer:
         sources: Sequence[Image] | None = None,
         guides: Sequence[np.ndarray] | None = None,
         masks: Sequence[np.ndarray] | None = None,
-        strength: float = 1.0,
         cancel: Callable[[], None] | None = None,
     ) -> list[Image]:
         """Frames of one size, run together. Worth it on a graphics card; on a CPU it is as fast as one by one.
@@ -94,7 +91,6 @@ class Stylizer:
         sources   what the network looks at, where that is not the frame itself but, say, the prefiltered frame
         guides    float32 (H, W, G) each, where the model has guide channels
         masks     float32 (H, W) each, 0..1: outside, the frame passes through bit for bit, and costs nothing
-        strength  0..1: how much of the painting is mixed in
         cancel    called every few hundredths of a second; what it raises ends the run at once
 
         Returns the painted pictures, each with the alpha, association and metadata of its frame. Where alpha is 0 the
@@ -121,7 +117,7 @@ class Stylizer:
             inner = (slice(None), *piece.within(seen).slices)
             for i, image in enumerate(images):
                 mask = None if weights is None else weights[i][piece.slices]
-                _mix(results[i][piece.slices], image.alpha, painted[i][inner].transpose(1, 2, 0), mask, strength)
+                _mix(results[i][piece.slices], image.alpha, painted[i][inner].transpose(1, 2, 0), mask)
         return [replace(image, pixels=pixels) for image, pixels in zip(images, results, strict=True)]
 
     def _check(
@@ -191,14 +187,12 @@ def _network_input(image: Image, guide: np.ndarray | None, area: Rect) -> np.nda
     return np.ascontiguousarray(layers.transpose(2, 0, 1), np.float32)
 
 
-def _mix(pixels: np.ndarray, alpha: Alpha, painted: np.ndarray, mask: np.ndarray | None, strength: float) -> None:
-    """Puts the painting (h, w, 3), straight, into the pixels (h, w, C) in place, as far as mask and strength say."""
+def _mix(pixels: np.ndarray, alpha: Alpha, painted: np.ndarray, mask: np.ndarray | None) -> None:
+    """Puts the painting (h, w, 3), straight, into the pixels (h, w, C) in place, as far as the mask says."""
     coverage = None if alpha is Alpha.NONE else pixels[..., 3:]
     if alpha is Alpha.PREMULTIPLIED and coverage is not None:
         painted = painted * coverage
     weight = None if mask is None else mask[..., None]
-    if strength != 1.0:
-        weight = np.float32(strength) if weight is None else weight * np.float32(strength)
     rgb = pixels[..., :3]
     mixed = painted if weight is None else rgb + (painted - rgb) * weight
     keep = np.zeros(rgb.shape[:2], bool)[..., None]

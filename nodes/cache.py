@@ -2,7 +2,8 @@
 
 Both go by `Node.key`, which names everything a result depends on, so nothing here is ever out of date: a result is
 either right or absent. The disk cache is shared by all processes of a user, or of a farm where `$FEWSTROKE_CACHE` names
-a common folder, and needs no lock: a file appears whole or not at all, and two writers of one key write equal bytes.
+a common folder, and is right without locks: a file appears whole or not at all, and two writers of one key write equal
+bytes. Locks only keep two processes from working out the same at once, where the file system has them.
 """
 
 import contextlib
@@ -14,14 +15,21 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from ..engine.digest import digest
 from ..engine.image import Image
+from .node import Cancel
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None
 
 _log = logging.getLogger("fewstroke.cache")
 
@@ -85,8 +93,14 @@ class CacheInfo:
 _MAGIC = b"fewstroke artefact 1\n"
 _DIGEST = 32
 _SUFFIX = ".artefact"
+_LOCK = ".lock.tmp"
 _ABANDONED_SECONDS = 3600
 """A temporary file this old belongs to a process that was killed: writing one takes seconds."""
+
+PATIENCE_SECONDS = 60.0
+"""How long one waits for what another process works out: a machine that hangs must not hold up the others."""
+
+_POLL_SECONDS = 0.05
 
 
 class DiskCache:
@@ -147,6 +161,29 @@ class DiskCache:
                 error.strerror or error,
             )
             return False
+
+    @contextlib.contextmanager
+    def turn(self, key: str, cancel: Cancel) -> Iterator[None]:
+        """Within, no other process is within with the same key. That saves work and nothing depends on it, so where it
+        cannot be had, or not within `PATIENCE_SECONDS`, one goes on without; a process that is killed lets go.
+        """
+        path = self._path(key).with_suffix(_LOCK)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab")
+        except OSError:
+            yield
+            return
+        with file:
+            end = time.monotonic() + PATIENCE_SECONDS
+            while not _locked(file) and time.monotonic() < end:
+                cancel()
+                time.sleep(_POLL_SECONDS)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def info(self) -> CacheInfo:
         """Number, size and age of the entries."""
@@ -210,6 +247,18 @@ class DiskCache:
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
                     path.unlink()
+
+
+def _locked(file: IO[bytes]) -> bool:
+    """Whether there is nothing to wait for: the lock is ours, or there are no locks here."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _pack(key: str, array: np.ndarray) -> bytes:

@@ -50,11 +50,17 @@ class Evaluator:
 
     def _compute(self, node: Node, frame: int, key: str, cancel: Cancel) -> tuple[Any, bool]:
         """The result, and whether there is no need to keep it in memory."""
-        stored = self._disk.get(key) if node.ARTEFACT else None
+        if not node.ARTEFACT:
+            return node.evaluate(frame, self._fetch(node, frame, cancel), cancel), node.EFFECT
+        stored = self._disk.get(key)
         if stored is not None:
             return stored, True
-        result = node.evaluate(frame, self._fetch(node, frame, cancel), cancel)
-        return result, node.EFFECT or (node.ARTEFACT and self._disk.put(key, result))
+        with self._disk.turn(key, cancel):
+            stored = self._disk.get(key)  # another process may have made it meanwhile
+            if stored is not None:
+                return stored, True
+            result = node.evaluate(frame, self._fetch(node, frame, cancel), cancel)
+            return result, self._disk.put(key, result)
 
     def _fetch(self, node: Node, frame: int, cancel: Cancel) -> Callable[[str, int], Any]:
         needed = node.frames_needed(frame)

@@ -15,15 +15,14 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
+from fewstroke.plugin.client import connect, log_of
+
 INTERRUPTED = 130
-START_SECONDS = 60.0
-"""How long a worker may take until it listens: a second, or much more from a cold network drive."""
+WORKER = (sys.executable, "-m", "fewstroke.plugin.cli", "worker")
 
 
 def main(arguments: list[str]) -> int:
@@ -42,31 +41,10 @@ def main(arguments: list[str]) -> int:
     try:
         if command == "stop":
             return stop(path)
-        with start(path) as connection:
+        with connect(path, WORKER) as connection:
             return 0 if command == "start" else ask(connection, {"do": command, "syntax": "openjd", **given})
     except OSError as error:
         return fail(f"the worker at {path} cannot be asked ({error}); its last words are in {log_of(path)}")
-
-
-def start(path: Path) -> socket.socket:
-    """A connection to the worker, which is started where there is none. Raises OSError where that fails."""
-    with contextlib.suppress(OSError):
-        return connect(path)
-    command = [sys.executable, "-m", "fewstroke.plugin.cli", "worker", "--socket", str(path)]
-    with log_of(path).open("ab") as log:
-        # A session of its own and no pipe of ours: a farm waits for a task's pipes to close, and kills its group.
-        worker = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            return connect(path)
-        if worker.poll() is not None:
-            raise OSError(f"it ended with exit code {worker.returncode}")
-        time.sleep(0.02)
-    worker.kill()
-    raise OSError(f"it has not listened within {START_SECONDS:g} s")
 
 
 def ask(connection: socket.socket, request: dict[str, Any]) -> int:
@@ -106,20 +84,6 @@ def stop(path: Path) -> int:
         while connection.recv(4096):
             pass
     return 0
-
-
-def connect(path: Path) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX)
-    try:
-        connection.connect(str(path))
-    except OSError:
-        connection.close()
-        raise
-    return connection
-
-
-def log_of(path: Path) -> Path:
-    return path.with_name(path.name + ".log")
 
 
 def fail(message: str, code: int = 1) -> int:

@@ -9,7 +9,8 @@ Hosts (Blender, a farm's session) never import the engine: they start this proce
   "loaded", "step" and "model" before, a rendering "frame". Nothing else is ever printed there: what libraries print
   goes to standard error.
 - Pixels travel as files, written whole or not at all and stamped with what they were made of, so that a frame that is
-  already right is not made again, whoever made it.
+  already right is not made again, whoever made it. Where an asker wants them at once, a "frame" also takes memory that
+  both can see (`share`): the asker makes it and takes it away, the worker fills it (see client.py's `SharedMemory`).
 - {"do": "cancel", "of": 7} ends a request; a training then keeps what it has learnt and is "done".
 - {"do": "quit"} ends the process once its requests have ended, which they are told to; so does the end of standard
   input, so that it cannot outlive its host. Trainings are kept.
@@ -34,10 +35,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from fewstroke.engine import color
 from fewstroke.engine.config import Settings
-from fewstroke.engine.errors import CancelledError, FewstrokeError, ParameterError, TrainingError
+from fewstroke.engine.errors import CancelledError, FewstrokeError, ImageError, ParameterError, TrainingError
 from fewstroke.engine.frames import FrameRange
+from fewstroke.engine.image import Image
 from fewstroke.engine.sessions import Device, read_info
 from fewstroke.nodes.graph import load_graph, load_write
 from fewstroke.nodes.guide import GuideParams
@@ -47,9 +51,7 @@ from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.render import Evaluator, FrameDone, finish_frames, prepare_frames
 from fewstroke.nodes.shot import Painting, Shot, as_trained, load_keyframes, stylized, with_exemplars
 from fewstroke.nodes.write import Found, Write, WriteParams, discard_unfinished
-
-PROTOCOL = 1
-"""Raised when a host that was written for an older worker could not talk to this one."""
+from fewstroke.plugin.client import PROTOCOL
 
 MODEL_SECONDS = 6.0
 """How often a training writes its model, so that the host can show frames as they are painted by now."""
@@ -113,10 +115,12 @@ class Worker:
     # ---- what can be asked
 
     def hello(self, tell: Tell, stop: _Stop) -> dict[str, Any]:
-        """Whom one is talking to, and whether it can train."""
+        """Whom one is talking to, whether it can train, and the colour configuration that it goes by."""
         return {
             "protocol": PROTOCOL,
+            "pid": os.getpid(),
             "python": sys.version.split()[0],
+            "ocio": os.environ.get("OCIO", ""),
             "trains": importlib.util.find_spec("torch") is not None,
         }
 
@@ -155,6 +159,7 @@ class Worker:
         steadiness: float = 0.0,
         device: str = Device.AUTO,
         compression: str = "zip",
+        share: str = "",
     ) -> dict[str, Any]:
         """One frame, written to `out` (`painted.####.exr`) unless what lies there is that very frame.
 
@@ -162,6 +167,10 @@ class Worker:
         fields of `Shot`, and what is wanted of it. "painted" is made with `model`, which decides prefilter and guide.
 
         Gives the file's path, its colour space, and whether it was made just now.
+
+        share  a file, such as `SharedMemory.path`, that is filled with the picture: numbers of single precision, row by
+               row from the top, scene-linear, no half floats in between. With it, `out` may be left out. Gives also
+               "shared": the shape (height, width, channels), the colour space, and what alpha means.
         """
         if graph:
             node = load_graph(Path(graph))
@@ -172,13 +181,21 @@ class Worker:
                 raise ParameterError(f"the frames would be written over the footage, {out}; choose another name")
         else:
             raise ParameterError("a frame needs a graph or a shot; give either")
-        if not isinstance(node, Write):
+        done: dict[str, Any] = {"frame": frame}
+        if not isinstance(node, Write) and (out or not share):
             node = Write(WriteParams(out, working=working, compression=compression), image=node)
-        node.check([frame])
-        made = not node.is_done(frame)
-        if made:
-            self._evaluate(node, frame, stop.cancel)
-        return {"frame": frame, "path": str(node.path_of(frame)), "space": node.space(), "made": made}
+        if isinstance(node, Write):
+            node.check([frame])
+            made = not node.is_done(frame)
+            if made:
+                self._evaluate(node, frame, stop.cancel)
+            done |= {"path": str(node.path_of(frame)), "space": node.space(), "made": made}
+            node, working = node.inputs["image"], node.working()
+        if share:
+            image = self._evaluate(node, frame, stop.cancel)
+            _fill(share, image, frame)
+            done["shared"] = {"shape": image.pixels.shape, "space": working, "alpha": image.alpha.value}
+        return done
 
     def render(self, tell: Tell, stop: _Stop, **fields: Any) -> dict[str, Any]:
         """Frames of a saved graph that ends in a Write (see `_Frames`); those that are there already are left alone.
@@ -414,6 +431,21 @@ def _wanted(
     if node is None:
         raise ParameterError("the guide is wanted of a shot without one; give the guide's parameters")
     return node, shot.footage_node.working()
+
+
+def _fill(share: str, image: Image, frame: int) -> None:
+    """Puts a picture into memory of the asker's. Raises ImageError where that is not there."""
+    try:
+        # Never made shorter: what the asker has mapped must not vanish under it.
+        with open(share, "r+b") as file:
+            file.write(np.ascontiguousarray(image.pixels, np.float32).data)
+    except OSError as error:
+        raise ImageError(
+            f"frame {frame} cannot be shared through {share} ({error.strerror}); asker and worker must run on one "
+            "machine as one user",
+            path=share,
+            frame=frame,
+        ) from None
 
 
 def run(requests: TextIO) -> None:

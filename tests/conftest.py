@@ -1,7 +1,9 @@
 """Fixtures for all tests: seeded random numbers, and small pictures on disk."""
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,20 @@ settings.load_profile("fewstroke")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's cache, nor what another test left."""
     monkeypatch.setenv("FEWSTROKE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[Path], ModuleType]:
+    """`program(path)`: a Python file that belongs to no package, imported."""
+
+    def program(path: Path) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return program
 
 
 @pytest.fixture

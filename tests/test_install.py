@@ -1,10 +1,10 @@
 """The install scripts, as far as they go without a network: which Python they take, and which `.venv` they trust."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -67,13 +67,8 @@ def test_the_python_that_was_asked_for_is_not_silently_replaced(bare_path: Path)
 
 
 @pytest.fixture(scope="module")
-def environment() -> ModuleType:
-    """install/environment.py, which belongs to no package."""
-    spec = importlib.util.spec_from_file_location("environment", INSTALL / "environment.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def environment(program: Callable[[Path], ModuleType]) -> ModuleType:
+    return program(INSTALL / "environment.py")
 
 
 @pytest.fixture(scope="module")

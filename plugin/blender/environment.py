@@ -18,6 +18,9 @@ from .settings import ADDON, preferences
 VARIABLE = "FEWSTROKE_PYTHON"
 """Names the Python to use, for farms and studios."""
 
+SHARED = "FEWSTROKE_WORKER"
+"""Names the Unix socket of a worker that several Blenders ask, one after another or at once: for a farm's session."""
+
 HERE = Path(__file__).resolve().parents[2]
 """The extension's folder, which is the import package `fewstroke` at the same time."""
 

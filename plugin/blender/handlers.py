@@ -1,5 +1,6 @@
 """When things happen: before each rendered frame, ten times a second in the window, when files are opened and saved."""
 
+import contextlib
 import os
 import sys
 import time
@@ -39,7 +40,12 @@ def before_rendered_frame(scene: Any, *_: Any) -> None:
 
 @persistent
 def before_render(scene: Any, *_: Any) -> None:
-    """In the window, frames that are not there yet are passed over; a render waits for them."""
+    """In the window, frames that are not there yet are passed over; a render waits for them. The current one is made
+    first, since the window looks at the same nodes.
+    """
+    if not bpy.app.background:
+        with contextlib.suppress(NodeProblem, WorkerError):  # told when that frame is rendered
+            session.render(scene)
     show_paintings(scene)
 
 

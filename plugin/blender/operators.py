@@ -4,6 +4,7 @@ Where an operator has a `node`, it is the name of a Stylize node in the scene's 
 the only one there is. From scripts and in background, `train` and `make_environment` return when they are done.
 """
 
+import contextlib
 import os
 import re
 from typing import Any
@@ -280,16 +281,14 @@ class FEWSTROKE_OT_paint_frame(_Operator):
     bl_label = "Paint This Frame"
     bl_options = {"REGISTER", "UNDO"}
 
-    node: StringProperty()
+    node: StringProperty(options={"HIDDEN"})
 
     def run(self, context: Any) -> None:
         scene = context.scene
         node, path = chosen(scene, self.node)
         tree = node.node_tree
         found = sources(node, path)
-        number = file_number(found.plate, scene.frame_current)
-        if number is None:
-            raise NodeProblem(f"there is no footage at frame {scene.frame_current}; go to a frame that has some")
+        number = _number(found.plate, scene)
         keyframe = next((key for key in tree.fewstroke.keyframes if key.frame == number), None)
         if keyframe is None or keyframe.image is None:
             image = _begin(tree, found.shot, number)
@@ -300,6 +299,14 @@ class FEWSTROKE_OT_paint_frame(_Operator):
             found.guide.fewstroke.guide.keyframe = number
         if not bpy.app.background:
             _open_for_painting(context, keyframe.image)
+
+
+def _number(plate: Any, scene: Any) -> int:
+    """The number of the footage's current frame. Raises NodeProblem where there is none."""
+    number = file_number(plate, scene.frame_current)
+    if number is None:
+        raise NodeProblem(f"there is no footage at frame {scene.frame_current}; go to a frame that has some")
+    return number
 
 
 def _begin(tree: Any, shot: dict[str, Any], number: int) -> Any:
@@ -342,21 +349,27 @@ class FEWSTROKE_OT_add_keyframe(_Operator):
     bl_label = "Open Painting"
     bl_options = {"REGISTER", "UNDO"}
 
-    node: StringProperty()
+    node: StringProperty(options={"HIDDEN"})
     filepath: StringProperty(subtype="FILE_PATH")
-    frame: IntProperty(name="Frame", description="Its number in the footage; -1 for the current one", default=-1)
+    frame: IntProperty(
+        name="Frame",
+        description="Its number in the footage; -1 for the current one",
+        default=-1,
+        options={"SKIP_SAVE"},
+    )
     filter_image: BoolProperty(default=True, options={"HIDDEN"})
     filter_folder: BoolProperty(default=True, options={"HIDDEN"})
 
     def invoke(self, context: Any, event: Any) -> set[str]:
+        with contextlib.suppress(NodeProblem):  # told when it is opened
+            node, path = chosen(context.scene, self.node)
+            self.frame = _number(sources(node, path).plate, context.scene)
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
     def run(self, context: Any) -> None:
         node, path = chosen(context.scene, self.node)
-        number = self.frame
-        if number == -1:
-            number = file_number(sources(node, path).plate, context.scene.frame_current)
+        number = _number(sources(node, path).plate, context.scene) if self.frame == -1 else self.frame
         image = _load(self.filepath)
         settings = node.node_tree.fewstroke
         keyframe = next((key for key in settings.keyframes if key.frame == number), None) or settings.keyframes.add()
@@ -371,7 +384,7 @@ class FEWSTROKE_OT_remove_keyframe(_Operator):
     bl_label = "Remove Keyframe"
     bl_options = {"REGISTER", "UNDO"}
 
-    node: StringProperty()
+    node: StringProperty(options={"HIDDEN"})
 
     def run(self, context: Any) -> None:
         settings = chosen(context.scene, self.node)[0].node_tree.fewstroke
@@ -385,7 +398,7 @@ class FEWSTROKE_OT_train(_Operator):
     bl_idname = "fewstroke.train"
     bl_label = "Train"  # no undo: Ctrl+Z after it is for the last stroke
 
-    node: StringProperty()
+    node: StringProperty(options={"HIDDEN"})
     seconds: FloatProperty(description="How long; 0: as the node's Minutes say", min=0)
     steps: IntProperty(description="How many steps in all; 0: no limit", min=0)
     afresh: BoolProperty(name="Start Over", description="Forget what has been learnt; the last checkpoint is kept")
@@ -407,7 +420,7 @@ class FEWSTROKE_OT_stop(_Operator):
     bl_idname = "fewstroke.stop"
     bl_label = "Stop"
 
-    node: StringProperty()
+    node: StringProperty(options={"HIDDEN"})
 
     def run(self, context: Any) -> None:
         session.stop(chosen(context.scene, self.node)[0].node_tree)

@@ -5,12 +5,14 @@ One worker serves the whole Blender session, from the first frame that is needed
 
 import contextlib
 import json
+import math
 import os
-import re
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Any
 
 import bpy
@@ -33,21 +35,46 @@ from .tree import (
 
 # ---- the worker
 
-_worker: client.Worker | None = None
+_worker: client.AnyWorker | None = None
 
 
-def worker() -> client.Worker:
+def worker() -> client.AnyWorker:
     """The session's worker, started where there is none. Raises WorkerError where it cannot be."""
     global _worker
     if _worker is None or not _worker.alive:
         if _worker is not None:
             _worker.close()
-        _worker = client.Worker([environment.python(), *environment.COMMAND], environment.variables())
+        command, variables = [environment.python(), *environment.COMMAND], environment.variables()
+        _worker = _shared(command, variables) or client.Worker(command, variables)
     return _worker
 
 
+def _shared(command: list[str], variables: Mapping[str, str]) -> client.SharedWorker | None:
+    """The worker that a farm's session keeps for all its Blenders, started by the first; None where there is none."""
+    path = os.environ.get(environment.SHARED)
+    if not path:
+        return None
+    shared = None
+    try:
+        shared = client.SharedWorker(FilePath(path), command, variables)
+        facts = shared.ask("hello").wait(client.START_SECONDS)
+        wanted = {"protocol": client.PROTOCOL, "ocio": variables.get("OCIO", os.environ.get("OCIO", ""))}
+        others = [
+            f"{name} '{facts.get(name)}', not '{value}'" for name, value in wanted.items() if facts.get(name) != value
+        ]
+        if not others:
+            return shared
+        reason = f"the worker at {path} has the {others[0]}"
+    except (client.WorkerError, TimeoutError) as problem:
+        reason = str(problem)
+    if shared is not None:
+        shared.close()
+    print(f"Fewstroke: {reason}; this Blender starts a worker of its own", file=sys.stderr, flush=True)
+    return None
+
+
 def close() -> None:
-    """Ends the worker; a training is kept."""
+    """Ends the worker, or hangs up where it is shared; a training is kept."""
     global _worker
     if _worker is not None:
         _worker.close()
@@ -65,6 +92,10 @@ def forget() -> None:
 
 # ---- frames
 
+LOOK_SECONDS = 1.0
+"""How often the worker is asked whether a frame that is shown is right still: it alone knows all that went into it, the
+frames before and after in footage and matte, too. It takes a few hundredths of a second of its time."""
+
 
 @dataclass
 class NodeState:
@@ -77,6 +108,7 @@ class NodeState:
     problem: str = ""
     making: int | None = None
     asked: tuple[Any, ...] = ()
+    asked_at: float = 0.0
     request: client.Request | None = None
     job: Job | None = None
     shown: dict[str, int] = field(default_factory=dict)  # file -> its time stamp when Blender was told to read it
@@ -106,8 +138,12 @@ def update(scene: Any) -> bool:
             continue
         try:
             arrived |= _collect(state, node.node_tree)
-        except (NodeProblem, client.WorkerError) as problem:
+        except NodeProblem as problem:
             state.problem = str(problem)
+        except client.WorkerError as problem:
+            state.problem = str(problem)
+            if problem.kind == "WorkerDied":
+                state.asked_at = math.inf  # it may die every time: no other is started until something else is wanted
         if kind_of(node) == "STYLIZE":
             show_painting(node.node_tree, wanted is not None and os.path.exists(wanted.place))
     return arrived or before != [(state.problem, state.making) for state in _nodes.values()]
@@ -123,26 +159,24 @@ def _ask(state: NodeState, node: Any, path: Path, scene_frame: int) -> Job | Non
     if wanted is None:
         state.problem, state.making, state.asked, state.request = "", None, (), None
         return None
-    key = (json.dumps(wanted.fields), *map(_time_stamp, _files_read(wanted)))
-    if key == state.asked:
+    key, now = (json.dumps(wanted.fields), _time_stamp(wanted.fields.get("model", ""))), time.monotonic()
+    again = key == state.asked
+    if again and now - state.asked_at < LOOK_SECONDS:
+        return wanted
+    if not again or state.request is not None:
+        state.making = wanted.fields["frame"]
+    if again and state.request is not None:
         return wanted
     asker = worker()
     if state.request is not None:
         state.request.cancel()
-    state.asked, state.job, state.making = key, wanted, wanted.fields["frame"]
+    state.asked, state.asked_at, state.job = key, now, wanted
     state.request = asker.ask("frame", **wanted.fields)
     return wanted
 
 
-def _files_read(wanted: Job) -> list[str]:
-    """The files that a frame is made from, those of its neighbours left out."""
-    number, shot = wanted.fields["frame"], wanted.fields["shot"]
-    patterns = [shot["footage"], shot["matte"], shot["vectors"]]
-    files = [re.sub("#+", lambda hashes: f"{number:0{len(hashes[0])}d}", pattern) for pattern in patterns if pattern]
-    return [*files, wanted.fields["model"]] if "model" in wanted.fields else files
-
-
 def _time_stamp(path: str) -> int:
+    """0 where there is no such file."""
     with contextlib.suppress(OSError):
         return os.stat(path).st_mtime_ns
     return 0

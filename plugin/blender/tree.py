@@ -5,7 +5,8 @@ Requirements this design meets, all measured on Blender 4.5, 5.0 and 5.2:
   is a built-in group node, known by the settings on its node tree, and inside it stands a built-in Image node that
   shows a sequence of finished frames. What this extension does is to see to it that the right frame is on disk in time.
 - Values that are animated are stale while an animation renders; so strength is no setting but an input of the group,
-  mixed by Blender itself. Changing it costs nothing.
+  mixed by Blender itself. Changing it costs nothing. Only what is mixed into a movie, which Blender decodes a little
+  differently, is left to the worker, as long as the strength is one number for the whole shot.
 """
 
 import contextlib
@@ -102,7 +103,8 @@ def new_node(tree: Any, kind: str) -> Any:
 
 
 def _new_group(kind: str) -> Any:
-    # A name with a leading dot would keep it out of Add > Group, but out of the lists of File > Append and Link, too.
+    # A name with a leading dot would keep it out of Add > Group, but out of the lists of File > Append and Link, too;
+    # and one that is added there does no harm, since it becomes a node like one that was copied.
     group = bpy.data.node_groups.new(KINDS[kind], "CompositorNodeTree")
     group.fewstroke.kind = kind
     group.use_fake_user = False
@@ -147,7 +149,7 @@ def _new_group(kind: str) -> Any:
     footage.location = (0, -200)
     mix = group.nodes.new("ShaderNodeMix")
     mix.name, mix.data_type, mix.location = "Mix", "RGBA", (300, 0)
-    group.links.new(entry.outputs["Strength"], _by_identifier(mix.inputs, "Factor_Float"))
+    group.links.new(entry.outputs["Strength"], _factor(group))
     group.links.new(result.outputs["Image"], _by_identifier(mix.inputs, "B_Color"))
     group.links.new(_by_identifier(mix.outputs, "Result_Color"), output.inputs["Image"])
     group.links.new(entry.outputs["Matte"], output.inputs["Matte"])
@@ -185,7 +187,7 @@ def tidy(scene: Any) -> None:
             result.image = result.image.copy()
         seen.add(node.node_tree)
         with contextlib.suppress(NodeProblem):  # which is told where a frame is wanted
-            _set_up(node.node_tree, sources(node, path))
+            _set_up(node, sources(node, path))
 
 
 def show_paintings(scene: Any) -> None:
@@ -401,11 +403,14 @@ def job(node: Any, path: Path, scene_frame: int) -> Job | None:
     if kind == "STYLIZE":
         fields["model"] = model_path(tree)
         fields["steadiness"] = round(tree.fewstroke.steadiness, 6)
+        if not _factor(tree).is_linked:
+            fields["strength"] = round(node.inputs["Strength"].default_value, 6)
     return Job(fields, place.replace("####", f"{number:04d}"))
 
 
-def _set_up(tree: Any, found: Sources) -> None:
+def _set_up(node: Any, found: Sources) -> None:
     """Points the nodes inside at the right files. Nothing is written that is so already, since all this is undoable."""
+    tree = node.node_tree
     place = relative(files_of(tree).replace("####", "0001"))
     result = tree.nodes["Result"]
     _set(result.image, "filepath", place)
@@ -420,9 +425,23 @@ def _set_up(tree: Any, found: Sources) -> None:
         into = _by_identifier(mix.inputs, "A_Color")
         if out is not None and not (into.is_linked and into.links[0].from_socket == out):
             tree.links.new(out, into)
+        strength = node.inputs["Strength"]
+        constant = not strength.is_linked and node.id_data.animation_data is None
+        if constant and found.plate.image.source == "MOVIE":
+            for link in _factor(tree).links:
+                tree.links.remove(link)
+            _set(_factor(tree), "default_value", 1.0)
+        elif not _factor(tree).is_linked:
+            entry = next(inner for inner in tree.nodes if inner.bl_idname == "NodeGroupInput")
+            tree.links.new(entry.outputs["Strength"], _factor(tree))
         model = model_path(tree)
         if not tree.fewstroke.model and os.path.exists(model):
             tree.fewstroke.model = relative(model)  # so that it is found when the file is saved under another name
+
+
+def _factor(tree: Any) -> Any:
+    """The socket inside a Stylize node that the strength is linked to where Blender mixes."""
+    return _by_identifier(tree.nodes["Mix"].inputs, "Factor_Float")
 
 
 def _show_like(inner: Any, plate: Any) -> None:

@@ -62,18 +62,22 @@ class NODE_PT_fewstroke(bpy.types.Panel):
             column.operator("fewstroke.render_passes", icon="RENDER_ANIMATION")
             column.operator("fewstroke.open_passes", icon="NODETREE")
             return
-        layout.label(text=node.label or node.name, icon="NODE")
-        _draw_state(layout, node.node_tree)
+        # In the node's own line, so that nothing below moves under the mouse.
+        making = session.state_of(node.node_tree).making
+        now = "" if making is None else f": making frame {making} ..."
+        layout.label(text=f"{node.label or node.name}{now}", icon="NODE" if making is None else "TIME")
+        _draw_problem(layout, node.node_tree)
         draw = {"PREFILTER": _draw_prefilter, "GUIDE": _draw_guide, "STYLIZE": _draw_stylize}
         draw[kind_of(node)](layout, node)
 
 
-def _draw_state(layout: Any, tree: Any) -> None:
-    state = session.state_of(tree)
-    if state.problem:
-        _say(layout, state.problem, alert=True)
-    elif state.making is not None:
-        layout.label(text=f"Making frame {state.making} ...", icon="TIME")
+def _draw_problem(layout: Any, tree: Any) -> None:
+    problem = session.state_of(tree).problem
+    if not bpy.data.filepath:  # no problem, but what comes next
+        _say(layout, "Save the file first: model, paintings and frames are kept beside it.")
+        layout.operator("wm.save_as_mainfile", text="Save As...", icon="FILE_TICK")
+    elif problem:
+        _say(layout, problem, alert=True)
 
 
 def _draw_prefilter(layout: Any, node: Any) -> None:
@@ -95,9 +99,6 @@ def _draw_params(layout: Any, group: Any, table: Any) -> None:
 def _draw_stylize(layout: Any, node: Any) -> None:
     tree = node.node_tree
     settings = tree.fewstroke
-    if not bpy.data.filepath:
-        _say(layout, "Save the file first: the paintings are kept beside it.")
-        layout.operator("wm.save_as_mainfile", text="Save As...", icon="FILE_TICK")
     big = layout.column()
     big.scale_y = 1.4
     big.operator("fewstroke.paint_frame", icon="BRUSH_DATA").node = node.name

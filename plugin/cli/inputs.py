@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from fewstroke.nodes.guide import GuideParams
+from fewstroke.nodes.node import Node
 from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.shot import Shot
 from fewstroke.nodes.stmap import STMap, STMapParams
@@ -30,8 +31,7 @@ def filter_(
     """Take the noise out of a shot along its motion (the temporal prefilter)."""
     prefilter = PrefilterParams(strength, radius, noise, spatial)
     shot = Shot(footage, footage_space, vectors=vectors, prefilter=prefilter)
-    write = Write(WriteParams(out, working=shot.footage_node.working()), image=shot.source_node)
-    write_sequence(lambda threads: write, frames=frames, chunk=chunk, jobs=jobs)
+    _write(shot, shot.source_node, out, frames, chunk, jobs)
 
 
 def guide(
@@ -50,10 +50,8 @@ def guide(
 ) -> None:
     """Draw the guide layer: coloured points that stick to what moves."""
     shot = Shot(footage, footage_space, matte, vectors, guide=GuideParams(keyframe, spacing, sigma, seed))
-    node = shot.guide_node
-    assert node is not None
-    write = Write(WriteParams(out, working=shot.footage_node.working()), image=node)
-    write_sequence(lambda threads: write, frames=frames, chunk=chunk, jobs=jobs)
+    assert shot.guide_node is not None
+    _write(shot, shot.guide_node, out, frames, chunk, jobs)
 
 
 def stmap(
@@ -69,5 +67,11 @@ def stmap(
     """Say where each pixel lies in the key frame: an ST map with confidence, as 32-bit EXR."""
     shot = Shot(footage, matte=matte, vectors=vectors)
     node = STMap(STMapParams((keyframe,)), shot.footage_node, shot.matte_node, shot.vectors_node)
-    write = Write(WriteParams(out, working=shot.footage_node.working(), depth="float"), image=node)
+    _write(shot, node, out, frames, chunk, jobs, depth="float")
+
+
+def _write(
+    shot: Shot, node: Node, out: str, frames: str | None, chunk: str | None, jobs: int | None, depth: str = "half"
+) -> None:
+    write = Write(WriteParams(out, working=shot.footage_node.working(), depth=depth), image=node)
     write_sequence(lambda threads: write, frames=frames, chunk=chunk, jobs=jobs)

@@ -12,8 +12,9 @@ from fewstroke.engine.errors import CancelledError
 INTERRUPTED = 130
 """Exit code of a process that was told to stop: 128 and the number of SIGINT, as shells have it."""
 
-GRACE_SECONDS = 0.6
-"""How long work may take to stop; farms give a process a second or so before they kill it."""
+GRACE_SECONDS = 0.3
+"""How long work may take to stop by itself: farms give a process a second or so before they kill it, and that includes
+what the system takes to free its memory."""
 
 
 class Interrupt:

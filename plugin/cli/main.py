@@ -1,5 +1,6 @@
 """The `fewstroke` command. Exit codes: 0 done, 1 failed, 2 bad arguments, 130 interrupted."""
 
+import os
 import sys
 
 import typer
@@ -39,7 +40,13 @@ def run() -> None:
     """The entry point: `--json` and `--openjd` may stand anywhere, and no mistake of a user ends in a traceback."""
     arguments = sys.argv[1:]
     output.as_json, output.as_openjd = "--json" in arguments, "--openjd" in arguments
-    sys.exit(main([argument for argument in arguments if argument not in ("--json", "--openjd")]))
+    code = main([argument for argument in arguments if argument not in ("--json", "--openjd")])
+    if code == INTERRUPTED:
+        # What was told to stop does not take a second to tidy up its interpreter.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(arguments: list[str]) -> int:

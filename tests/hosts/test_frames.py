@@ -134,7 +134,13 @@ with inside.blender() as say:
     for frame in (12, 1, 5):
         inside.render_still(frame, f"{folder}/still/{frame}.exr")
     inside.render_range(6, 8, folder + "/range/")
-    inside.node("STYLIZE").inputs["Strength"].default_value = 0
+    strength = inside.node("STYLIZE").inputs["Strength"]
+    strength.default_value = 0.5
+    bpy.ops.wm.save_mainfile()
+    inside.render_still(7, folder + "/mixed.exr")
+    strength.default_value = 0
+    strength.keyframe_insert("default_value", frame=1)
+    bpy.ops.wm.save_mainfile()
     for frame in (1, 7, 12):
         inside.render_still(frame, f"{folder}/plate/{frame}.exr")
 """
@@ -143,23 +149,25 @@ with inside.blender() as say:
 def test_a_movie_is_painted_as_the_command_paints_it(blender: Blender, tmp_path: Path, rendered: Rendered) -> None:
     rng = np.random.default_rng(0)
     canvas = rng.integers(40, 216, (9, 24, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-    with av.open(str(tmp_path / "plate.mp4"), "w") as movie:
-        stream: Any = movie.add_stream("libx264", rate=24)
+    movie = tmp_path / "plate.mp4"
+    with av.open(str(movie), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=24)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         for number in range(12):
             picture = np.ascontiguousarray(canvas[:64, number * 7 : number * 7 + 96])
-            movie.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        movie.mux(stream.encode(None))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode(None))
     save(tmp_path / "paint.png", 1 - canvas[:64, 7:103] / 255, "uint8")
     facts = blender.run(MOVIE, tmp_path).facts
     assert facts == {"frames": [1, 12], "size": [96, 64], "painted": 4}
-    wanted = rendered(tmp_path, "1-12", footage=tmp_path / "plate.mp4")
+    wanted = rendered(tmp_path, "1-12", footage=movie)
     for frame in (12, 1, 5):
         assert np.array_equal(pixels(tmp_path / "still" / f"{frame}.exr"), wanted[frame]), frame
     for frame in range(6, 9):
         assert np.array_equal(pixels(tmp_path / "range" / f"{frame:04d}.exr"), wanted[frame]), frame
-    # The footage that Blender mixes in is decoded by Blender itself: colour is less sharp, but it is the same frame.
-    plates = rendered(tmp_path, "1-12", footage=tmp_path / "plate.mp4", strength=0)
+    assert np.array_equal(pixels(tmp_path / "mixed.exr"), rendered(tmp_path, "7", footage=movie, strength=0.5)[7])
+    # Where the strength is animated, Blender mixes, and decodes: colour is less sharp, but it is the same frame.
+    plates = rendered(tmp_path, "1-12", footage=movie, strength=0)
     for frame in (1, 7, 12):
         shown = pixels(tmp_path / "plate" / f"{frame}.exr")
         apart = {number: np.abs(shown - plate).mean() for number, plate in plates.items()}

@@ -89,6 +89,10 @@ with inside.blender() as say:
     say(unlinked=refused(train))
     say(gone=refused(bpy.ops.fewstroke.open_footage, filepath=folder + "/gone.exr"))
     say(text=refused(bpy.ops.fewstroke.add_keyframe, filepath=folder + "/text.png", frame=2))
+    tree.links.new(inside.plate().outputs["Image"], stylize.inputs["Footage"])
+    bpy.context.scene.frame_set(0)
+    say(before=refused(bpy.ops.fewstroke.add_keyframe, filepath=folder + "/paint.png"))
+    say(nothing=refused(bpy.ops.fewstroke.paint_frame))
     say(folder=refused(bpy.ops.fewstroke.open_footage, filepath=folder))
 """
 
@@ -109,6 +113,8 @@ def test_every_mistake_has_its_sentence(blender: Blender, shot: Path) -> None:
         "unlinked": "link an Image node or a Prefilter node to Footage",
         "gone": "is no file",
         "text": "is no picture or movie",
+        "before": "there is no footage at frame 0",
+        "nothing": "there is no footage at frame 0",
         "folder": "is no file",
     }
     assert set(said) == set(parts)

@@ -7,20 +7,16 @@ import numpy as np
 from blenders import Blender, pixels, save
 
 PRELUDE = """
-import time
+import os, signal, time
 def part(name):
     return sys.modules[f"{inside.ADDON}.plugin.blender.{name}"]
 
-def ticks(until, seconds=60):
+def ticks(until, seconds=300):
     end = time.monotonic() + seconds
-    longest = 0
     while not until():
         assert time.monotonic() < end, "it did not happen"
-        start = time.monotonic()
         part("handlers")._tick()
-        longest = max(longest, time.monotonic() - start)
         time.sleep(0.05)
-    return longest
 """
 
 FRAMES = """
@@ -28,11 +24,15 @@ with inside.blender() as say:
     bpy.ops.wm.open_mainfile(filepath=arguments[0] + "/shot.blend")
     session, tree = part("session"), inside.node("STYLIZE").node_tree
     state = session.state_of(tree)
-    session.worker().ask("hello").wait()
+    # The window goes on even where the worker stands still.
+    pid = session.worker().ask("hello").wait()["pid"]
+    os.kill(pid, signal.SIGSTOP)
     bpy.context.scene.frame_set(3)
-    part("handlers")._tick()
+    for _ in range(3):
+        part("handlers")._tick()
     say(making=state.making)
-    say(longest=ticks(lambda: state.making is None))
+    os.kill(pid, signal.SIGCONT)
+    ticks(lambda: state.making is None)
     # Frames that are passed over quickly are given up for the one that is looked at.
     for frame in (1, 2, 4, 5):
         bpy.context.scene.frame_set(frame)
@@ -58,7 +58,7 @@ with inside.blender() as say:
 
 def test_frames_are_made_while_the_window_goes_on(blender: Blender, shot: Path) -> None:
     facts = blender.run(PRELUDE + FRAMES, shot).facts
-    assert facts["making"] == 3 and facts["longest"] < 0.5
+    assert facts["making"] == 3
     assert facts["problem"] == "" and facts["shown"] == ["0003", "0005"]
     assert "plate.0099.exr" in facts["missing"]
     assert facts["unlinked"] == "link an Image node or a Prefilter node to Footage"
@@ -108,7 +108,7 @@ with inside.blender() as say:
     bpy.ops.fewstroke.train(steps=1, afresh=True)
     bpy.context.scene.frame_set(3)
     place = part("tree").files_of(inside.node("STYLIZE").node_tree).replace("####", "0003")
-    for other in ("", "matte.0003.png", "plate.0003.exr"):
+    for other in ("", "matte.0003.png", "plate.0003.exr", "plate.0004.exr"):
         stamp = os.path.exists(place) and os.stat(place).st_mtime_ns
         if other:
             shutil.copy(arguments[0] + "/other." + other, arguments[0] + "/" + other)
@@ -116,11 +116,12 @@ with inside.blender() as say:
 """
 
 
-def test_a_matte_or_a_plate_that_changes_is_noticed(
+def test_a_matte_or_a_plate_that_changes_is_noticed_also_in_the_frames_beside(
     blender: Blender, shot: Path, rendered: Callable[..., dict[int, np.ndarray]]
 ) -> None:
     save(shot / "other.matte.0003.png", np.ones((51, 70, 1)), "uint8")
-    save(shot / "other.plate.0003.exr", np.full((51, 70, 3), 0.4), "half")
+    for frame in (3, 4):
+        save(shot / f"other.plate.{frame:04d}.exr", np.full((51, 70, 3), frame / 10), "half")
     blender.run(PRELUDE + CHANGED, shot)
     wanted = rendered(shot, "3", matte=shot / "matte.####.png")[3]
     assert np.array_equal(pixels(shot / "shot.fewstroke" / "Stylize" / "painted.0003.exr"), wanted)

@@ -2,7 +2,9 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,7 +12,9 @@ import numpy as np
 import pytest
 from standing import Footage
 
+from fewstroke.engine.errors import CancelledError
 from fewstroke.engine.frames import FrameRange
+from fewstroke.nodes import cache as cache_module
 from fewstroke.nodes.cache import DiskCache, MemoryCache, cache_folder
 from fewstroke.nodes.node import Cancel, Fetch, Node
 from fewstroke.nodes.render import Evaluator
@@ -191,6 +195,57 @@ def test_the_evaluator_keeps_artefacts_for_the_next_process(tmp_path: Path) -> N
     DiskCache(tmp_path).clear()
     assert np.array_equal(Evaluator(disk=DiskCache(tmp_path))(node, 3), array(3))
     assert Measurement.made == [3, 3]
+
+
+def test_two_evaluators_do_not_work_out_the_same_at_once(tmp_path: Path) -> None:
+    """As two processes would: they share the folder alone."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Measurement):
+        def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
+            begun.set()
+            assert go_on.wait(60)
+            return super().evaluate(frame, fetch, cancel)
+
+    Measurement.made.clear()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(Evaluator(disk=DiskCache(tmp_path)), Slow(), 3)
+        assert begun.wait(60)
+        second = pool.submit(Evaluator(disk=DiskCache(tmp_path)), Slow(), 3)
+        time.sleep(0.2)
+        go_on.set()
+        assert np.array_equal(first.result(), array(3)) and np.array_equal(second.result(), array(3))
+    assert Measurement.made == [3]
+    assert len(entries(tmp_path)) == 1, "no lock is left"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no locks")
+def test_the_turn_of_a_killed_process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = f"""
+import time
+from pathlib import Path
+from fewstroke.nodes.cache import DiskCache
+with DiskCache(Path({str(tmp_path)!r})).turn({KEY!r}, lambda: None):
+    print("mine", flush=True)
+    time.sleep(600)
+"""
+    cache = DiskCache(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline()
+        with pytest.raises(CancelledError), cache.turn(KEY, cancelled):
+            raise AssertionError("it was not our turn")
+        monkeypatch.setattr(cache_module, "PATIENCE_SECONDS", 0.0)
+        with cache.turn(KEY, cancelled):
+            pass  # not waited for any longer
+        monkeypatch.undo()
+        holder.kill()
+    with cache.turn(KEY, cancelled):
+        pass
+    assert entries(tmp_path) == []
+
+
+def cancelled() -> None:
+    raise CancelledError
 
 
 def test_memory_is_bounded_and_forgets_the_oldest() -> None:

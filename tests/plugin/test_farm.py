@@ -175,7 +175,7 @@ def test_sigterm_ends_it_soon_with_nothing_half_written(shot: Path, tmp_path: Pa
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         process.wait()
-        # 0.6 s and the end of the interpreter; the bound is generous since other programs may want the cores.
+        # 0.3 s at the most; the bound is generous since other programs may want the cores.
         assert time.monotonic() - begun < 20
         assert "nothing is half-written" in process.stderr.read()
     assert process.returncode == 130

@@ -1,13 +1,12 @@
 """The job descriptions for Flamenco and OpenCue, without these: what tasks and commands they make."""
 
-import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from outline.io import prep_shell_command
 
 from fewstroke.engine.frames import FrameRange
@@ -57,18 +56,9 @@ def test_flamenco_gets_a_task_per_chunk() -> None:
         assert len(FrameRange.parse(chunk)) == (1 if chunk == "40" else 4)
 
 
-@pytest.fixture
-def opencue() -> Any:
-    spec = importlib.util.spec_from_file_location("opencue_job", FARM / "opencue.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_opencue_gets_a_layer_whose_chunks_are_the_frames(opencue: Any) -> None:
+def test_opencue_gets_a_layer_whose_chunks_are_the_frames(program: Callable[[Path], Any]) -> None:
     frames = FrameRange.of([*range(-3, 9), 20])
-    (layer,) = opencue.job("/shots/a b/shot.json", frames).get_layers()
+    (layer,) = program(FARM / "opencue.py").job("/shots/a b/shot.json", frames).get_layers()
     assert (layer.get_name(), layer.get_frame_range(), layer.get_chunk_size()) == ("paint", "1-2", 1)
     *command, given, chunk = prep_shell_command(layer.get_arg("command"), frame=2)
     assert command == ["fewstroke", "render", "/shots/a b/shot.json"] and chunk == "--chunk=2/2"

@@ -1,10 +1,12 @@
 """The worker as a host meets it: a process, asked through the client."""
 
+import glob
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 
-from fewstroke.plugin.client import Request, RequestCancelled, Worker, WorkerError
+from fewstroke.plugin.client import PROTOCOL, Request, RequestCancelled, SharedMemory, Worker, WorkerError
 
 Load = Callable[[Path], np.ndarray]
 COMMAND = [sys.executable, "-m", "fewstroke.plugin.cli"]
@@ -87,7 +89,7 @@ def refused(worker: Worker, do: str, **fields: Any) -> WorkerError:
 
 def test_it_says_who_it_is(worker: Worker) -> None:
     facts = worker.ask("hello").wait(PATIENCE)
-    assert facts["protocol"] == 1 and facts["trains"] is True
+    assert facts["protocol"] == PROTOCOL and facts["pid"] == worker._process.pid and facts["trains"] is True
 
 
 def test_it_describes_footage_and_models(worker: Worker, folder: Path) -> None:
@@ -127,6 +129,67 @@ def test_what_the_network_sees_can_be_had_too(
     pixels, plate = load(Path(done["path"])), load(folder / "plate.0002.exr")
     assert pixels.shape == plate.shape == (51, 70, 3)
     assert np.array_equal(pixels, plate) == (want == "footage")
+
+
+def test_pixels_come_through_shared_memory(worker: Worker, folder: Path, tmp_path: Path, load: Load) -> None:
+    with SharedMemory() as memory:
+        done = worker.ask("frame", **painting(folder, 3, out="", share=memory.path)).wait(PATIENCE)
+        shared = np.array(memory.pixels(done["shared"]["shape"]))
+        assert set(done) == {"frame", "shared"}
+        assert (done["shared"]["shape"], done["shared"]["alpha"]) == ([51, 70, 3], "none")
+        # The next picture is another and smaller one; with a file beside it, too.
+        nodes = {"plate": {"type": "Read", "params": {"path": str(folder / "small.####.exr")}}}
+        save(folder / "small.0001.exr", np.full((5, 7, 4), 0.5), "half")
+        nodes["write"] = {"type": "Write", "params": {"path": "s.####.png"}, "inputs": {"image": "plate"}}
+        (tmp_path / "small.json").write_text(json.dumps({"fewstroke": 1, "nodes": nodes, "output": "write"}))
+        done = worker.ask("frame", frame=1, graph=str(tmp_path / "small.json"), share=memory.path).wait(PATIENCE)
+        small = np.asarray(memory.pixels(done["shared"]["shape"]))
+        assert done["shared"]["alpha"] == "premultiplied" and done["made"] and (tmp_path / "s.0001.png").exists()
+    assert small.shape == (5, 7, 4) and (small == 0.5).all(), "what was taken out stays"
+    done = worker.ask("frame", **painting(folder, 3, out=str(tmp_path / "p.####.exr"))).wait(PATIENCE)
+    assert np.array_equal(shared.astype(np.float16), load(Path(done["path"])))
+
+
+SHARING = """
+import json, os, sys, time
+from fewstroke.plugin.client import SharedMemory, Worker
+worker, memory = Worker(json.loads(sys.argv[1])), SharedMemory()
+fields = json.loads(sys.argv[2])
+while True:
+    done = worker.ask("frame", share=memory.path, **fields).wait()
+    pixels = memory.pixels(done["shared"]["shape"])
+    print(worker._process.pid, pixels[0, 0, 0], flush=True)
+"""
+
+
+@pytest.mark.parametrize("killed", ["asker", "worker", "both"])
+def test_shared_memory_is_gone_with_whoever_is_killed(folder: Path, killed: str) -> None:
+    before = shared_files()
+    fields = {name: value for name, value in painting(folder, 3).items() if name != "out"}
+    command = [sys.executable, "-c", SHARING, json.dumps([*COMMAND, "worker"]), json.dumps(fields)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asker:
+        assert asker.stdout is not None
+        pid = int(asker.stdout.readline().split()[0])
+        if killed != "asker":
+            os.kill(pid, signal.SIGKILL)
+        if killed != "worker":
+            asker.kill()
+        said = asker.communicate()[1]
+    assert killed != "worker" or "the worker ended (exit code -9)" in said
+    ends(pid)
+    assert shared_files() == before
+
+
+def shared_files() -> set[str]:
+    return {path for folder in ("/dev/shm", tempfile.gettempdir()) for path in glob.glob(f"{folder}/fewstroke-*")}
+
+
+def ends(pid: int) -> None:
+    """Waits for a process that is no child of ours."""
+    end = time.monotonic() + PATIENCE
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_graph_on_disk_is_as_good_as_a_shot(worker: Worker, folder: Path, tmp_path: Path, load: Load) -> None:
@@ -195,6 +258,8 @@ def test_mistakes_are_sentences(worker: Worker, folder: Path, tmp_path: Path) ->
     assert "speed" in str(refused(worker, "frame", **painting(folder, 1, shot={"footage": plate, "speed": 2})))
     assert "no request 'fly'" in str(refused(worker, "fly"))
     assert "colour" in str(refused(worker, "frame", **painting(folder, 1), colour="red"))
+    share = str(tmp_path / "nowhere")
+    assert f"shared through {share}" in str(refused(worker, "frame", **painting(folder, 1, out="", share=share)))
     assert worker.alive
 
 
@@ -239,10 +304,7 @@ request.wait()
     host.kill()
     host.wait()
     host.stdout.close()
-    end = time.monotonic() + PATIENCE
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not Path(f"/proc/{pid}").exists()
+    ends(pid)
     assert (tmp_path / "new.onnx").exists()
 
 
