@@ -80,11 +80,11 @@ def _short(value: float | None) -> str:
 def curves(results: list[Result], path: Path) -> Path | None:
     """Scores over seconds of training, a line per contestant; None where nobody was judged more than once."""
     lines = {
-        name: [(mark["seconds"], mark["scores"]) for mark in marks]
+        name: [(mark["seconds"], mark["scores"]) for mark in result["marks"]]
         for _, name, result in results
-        if len(marks := result.get("marks", [])) > 1
+        if "marks" in result
     }
-    return _plot(lines, "seconds of training", path) if lines else None
+    return _plot(lines, "seconds of training", path) if any(len(line) > 1 for line in lines.values()) else None
 
 
 def studies(results: list[Result], folder: Path) -> list[Path]:
@@ -105,12 +105,16 @@ def studies(results: list[Result], folder: Path) -> list[Path]:
 
 
 def _plot(lines: dict[str, Line], label: str, path: Path) -> Path:
+    """A line for each, or where it has no more than one point, a level."""
     figure = Figure(figsize=(4 * len(PLOTTED), 3.4), layout="constrained")
     axes = figure.subplots(1, len(PLOTTED))
     for axis, (score, title) in zip(axes, PLOTTED.items(), strict=True):
-        for name, line in lines.items():
-            if score in line[0][1]:
-                axis.plot([value for value, _ in line], [its[score] for _, its in line], marker=".", label=name)
+        for number, (name, line) in enumerate(lines.items()):
+            values, heights = [value for value, _ in line], [its.get(score, np.nan) for _, its in line]
+            if len(line) > 1:
+                axis.plot(values, heights, marker=".", color=f"C{number}", label=name)
+            else:
+                axis.axhline(heights[0], linestyle="--", color=f"C{number}", label=name)
         axis.set(xscale="log", xlabel=label, title=title)
         axis.xaxis.set_major_formatter("{x:g}")
         axis.grid(alpha=0.3)
