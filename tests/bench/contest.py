@@ -23,6 +23,7 @@ honest; --cache FOLDER lets them share it.
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def _missing(command: str) -> str:
     """Why a program of others cannot be run; empty if it can."""
     if not command:
         return "no command"
-    program = command.split()[0]
+    program = shlex.split(command)[0]
     return "" if shutil.which(program) else f"{program} is not there"
 
 
