@@ -1,7 +1,8 @@
 """The numbers of a network and of a training run, as frozen dataclasses; JSON both ways, unknown keys refused."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 from .errors import ParameterError
@@ -17,12 +18,19 @@ class _Json:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Raises ParameterError where a key is unknown; missing keys take their defaults."""
-        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ParameterError(f"{cls.__name__} has no parameter '{unknown[0]}'; it has {', '.join(sorted(known))}")
+        """Raises ParameterError where a key is unknown or a value is no number; missing keys take their defaults."""
+        kinds = {each.name: each.type for each in fields(cls)}  # type: ignore[arg-type]
+        for name, value in values.items():
+            if name not in kinds:
+                raise ParameterError(f"{cls.__name__} has no parameter '{name}'; it has {', '.join(sorted(kinds))}")
+            kind = kinds[name]
+            if kind in (int, float) and (isinstance(value, bool) or not isinstance(value, (int, kind))):
+                raise ParameterError(f"{name} should be a {'whole ' if kind is int else ''}number, not {value!r}")
         return cls(**values)
+
+
+SHAPES: Mapping[Preset, tuple[int, int]] = {"fast": (2, 64), "paper": (7, 128)}
+"""Residual blocks and filters of a preset, where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +39,32 @@ class NetworkConfig(_Json):
 
     preset    "fast" (ours) or "paper" (the published architecture)
     channels  input channels: 3 for RGB, 6 with a guide layer, 9 with an ST map, too
+    blocks    residual blocks of the trunk, the part at a quarter of the resolution; 0: as many as the preset has
+    filters   channels of the trunk, wherever else the preset has its own; 0: as many as the preset has
+
+    Where nothing is said `blocks` and `filters` become the preset's numbers, so that they can be read and recorded.
     """
 
     preset: Preset = "fast"
     channels: int = 3
+    blocks: int = 0
+    filters: int = 0
 
     def __post_init__(self) -> None:
-        if self.preset not in ("fast", "paper"):
+        if self.preset not in tuple(SHAPES):
             raise ParameterError(f"there is no preset '{self.preset}'; choose fast or paper")
+        for name, own in zip(("blocks", "filters"), SHAPES[self.preset], strict=True):
+            value = getattr(self, name) or own
+            if value < 1:
+                raise ParameterError(f"a network needs at least one of its {name}, not {value}")
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
 class TrainConfig(_Json):
     """How to train. Defaults without a remark are the paper's (section 4 and the published configuration).
 
-    patch         side of a training patch, pixels
+    patch         side of a training patch, pixels; a multiple of 4, and 12 at least, for the discriminator
     batch         patches in a step
     judged        how many of them the discriminator and the perceptual loss are shown
     rate          Adam's learning rate
@@ -67,7 +86,52 @@ class TrainConfig(_Json):
     erode: int = 7
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.patch < 12 or self.patch % 4:
+            raise ParameterError(f"a patch must be a multiple of 4 pixels and 12 at least, not {self.patch}")
+        for name in ("batch", "judged", "erode"):
+            if getattr(self, name) < 1:
+                raise ParameterError(f"{name} must be 1 at least, not {getattr(self, name)}")
+        if not 0 < self.rate < math.inf:
+            raise ParameterError(f"the learning rate must be greater than 0, not {self.rate}")
+
     @classmethod
-    def for_preset(cls, preset: Preset, seed: int = 0) -> "TrainConfig":
+    def for_preset(cls, preset: Preset, seed: int = 0, batch: int = 40) -> Self:
         """What a preset is trained with: `paper` as published, `fast` with half of the patches judged."""
-        return cls(seed=seed) if preset == "paper" else cls(seed=seed, judged=20)
+        return cls(seed=seed, batch=batch, judged=batch if preset == "paper" else max(1, batch // 2))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A network and how it is trained: what `fewstroke tune` finds and `fewstroke train --config` takes.
+
+    As JSON: {"network": {...}, "training": {...}}, in which anything may be missing. The network's channels are not
+    taken from there, since they follow from the shot.
+    """
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    training: TrainConfig = field(default_factory=lambda: TrainConfig.for_preset("fast"))
+
+    @classmethod
+    def for_preset(cls, preset: Preset, seed: int = 0) -> Self:
+        """What a preset is by default."""
+        return cls(NetworkConfig(preset), TrainConfig.for_preset(preset, seed))
+
+    def to_json(self) -> dict[str, Any]:
+        network = self.network.to_json()
+        del network["channels"]
+        return {"network": network, "training": self.training.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Raises ParameterError where a key is unknown or a value cannot be; missing keys take the preset's."""
+        if unknown := sorted(set(values) - {"network", "training"}):
+            raise ParameterError(f"settings have no '{unknown[0]}'; they have network and training")
+        given = {name: values.get(name, {}) for name in ("network", "training")}
+        for name, part in given.items():
+            if not isinstance(part, Mapping):
+                raise ParameterError(f"'{name}' should hold names and values, not {part!r}")
+        network = NetworkConfig.from_json(given["network"])
+        batch = TrainConfig.from_json(given["training"]).batch
+        preset = TrainConfig.for_preset(network.preset, batch=batch).to_json()
+        return cls(network, TrainConfig.from_json({**preset, **given["training"]}))

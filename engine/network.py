@@ -21,12 +21,12 @@ class Generator(nn.Module):
     """(B, C, H, W) to (B, 3, H, W), both in the working encoding. C is 3, or 6 with a guide layer, or 9 with an ST map.
 
     SIZE_MULTIPLE  must divide H and W; `export` pads inside the model
-    HALO           how far around a pixel it looks, pixels
+    halo           how far around a pixel it looks, pixels
     exemplar       the key frame to copy from, where there is an ST map that leads there
     """
 
     SIZE_MULTIPLE = 4
-    HALO: int
+    halo: int
     exemplar: Exemplar | None
 
     def paint(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,8 @@ class Generator(nn.Module):
 
 def build_generator(config: NetworkConfig) -> Generator:
     """The network of a preset, freshly initialised from torch's random state."""
-    return {"fast": FastGenerator, "paper": PaperGenerator}[config.preset](config.channels)
+    generator = {"fast": FastGenerator, "paper": PaperGenerator}[config.preset]
+    return generator(config.channels, config.blocks, config.filters)
 
 
 def _conv(
@@ -55,6 +56,9 @@ def upsample(x: Tensor, mode: str = "nearest") -> Tensor:
 
 class Block(nn.Module):
     """A residual block with batch normalisation (He et al. 2016)."""
+
+    REACH = 8
+    """Two convolutions of 3x3 at a quarter of the resolution, pixels."""
 
     def __init__(self, channels: int, padding_mode: Padding = "zeros"):
         super().__init__()
@@ -73,10 +77,9 @@ class Block(nn.Module):
 class PaperGenerator(Generator):
     """The published generator: 3,267,523 parameters and 1,023 thousand multiply-adds per pixel for three channels."""
 
-    HALO = 73
-
-    def __init__(self, channels: int = 3):
+    def __init__(self, channels: int = 3, blocks: int = 7, filters: int = 128):
         super().__init__()
+        self.halo = 17 + blocks * Block.REACH
 
         def encode(inputs: int, outputs: int, size: int, stride: int) -> nn.Sequential:
             return nn.Sequential(
@@ -89,9 +92,9 @@ class PaperGenerator(Generator):
         self.exemplar = None
         self.at_full = encode(channels, 32, 7, 1)
         self.at_half = encode(32, 64, 3, 2)
-        self.at_quarter = encode(64, 128, 3, 2)
-        self.trunk = nn.Sequential(*(Block(128) for _ in range(7)))
-        self.to_half = decode(128 + 128)
+        self.at_quarter = encode(64, filters, 3, 2)
+        self.trunk = nn.Sequential(*(Block(filters) for _ in range(blocks)))
+        self.to_half = decode(filters + filters)
         self.to_full = decode(128 + 64)
         self.head = nn.Sequential(
             _conv(128 + 32 + channels, 64, 7), nn.BatchNorm2d(64), nn.ReLU(inplace=True),
@@ -104,7 +107,7 @@ class PaperGenerator(Generator):
         x = x * 2 - 1
         full = self.at_full(x)  # (B, 32, H, W)
         half = self.at_half(full)  # (B, 64, H/2, W/2)
-        quarter = self.at_quarter(half)  # (B, 128, H/4, W/4)
+        quarter = self.at_quarter(half)  # (B, filters, H/4, W/4)
         y = self.to_half(upsample(torch.cat([self.trunk(quarter), quarter], 1)))  # (B, 128, H/2, W/2)
         y = self.to_full(upsample(torch.cat([y, half], 1)))  # (B, 128, H, W)
         y = torch.tanh(self.head(torch.cat([y, full, x], 1))) * 0.5 + 0.5  # (B, 3, H, W)
@@ -130,10 +133,9 @@ class FastGenerator(Generator):
     With an ST map it sees the exemplar from there, at full resolution, and mixes it with what it paints of its own.
     """
 
-    HALO = 36
-
-    def __init__(self, channels: int = 3):
+    def __init__(self, channels: int = 3, blocks: int = 2, filters: int = 64):
         super().__init__()
+        self.halo = 20 + blocks * Block.REACH
 
         def layer(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
             convolution = _conv(inputs, outputs, size, stride, bias=False, padding_mode="replicate")
@@ -149,8 +151,9 @@ class FastGenerator(Generator):
         )
         self.at_quarter = layer(32, 32, stride=2)
         self.has_guide = channels > 3
-        self.join = layer(32 + 3 if self.has_guide else 32, 64)
-        self.trunk = nn.Sequential(*(Block(64, padding_mode="replicate") for _ in range(2)), layer(64, 32, size=1))
+        self.join = layer(32 + 3 if self.has_guide else 32, filters)
+        trunk = (Block(filters, padding_mode="replicate") for _ in range(blocks))
+        self.trunk = nn.Sequential(*trunk, layer(filters, 32, size=1))
         self.to_half = nn.Sequential(layer(32 + 32, 32), layer(32, 16))
         self.to_full = layer(16 + seen, 16)
         self.head = _conv(16, 3 if self.exemplar is None else 4, 3, padding_mode="replicate")

@@ -294,8 +294,10 @@ class Training:
         Raises TrainingError where there is no checkpoint, or it is of another network or training configuration.
         """
         tensors, facts = load_checkpoint(path)
-        for what, ours in (("network", self.network.to_json()), ("config", self.config.to_json())):
-            changed = [f"{key} {facts[what].get(key)}" for key in ours if facts[what].get(key) != ours[key]]
+        for what, config in (("network", self.network), ("config", self.config)):
+            # What a checkpoint does not say was not yet to be chosen when it was made.
+            ours, theirs = config.to_json(), type(config).from_json(facts[what]).to_json()
+            changed = [f"{key} {theirs[key]}" for key in ours if theirs[key] != ours[key]]
             if changed:
                 raise TrainingError(
                     f"the checkpoint {path} was made with {', '.join(changed)}; give the same to resume, or train "

@@ -1,11 +1,13 @@
 """Training a shot: keyframes in, checkpoints every few seconds, a model at the end. For every host that trains."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from fewstroke.engine.checkpoint import write_atomically
-from fewstroke.engine.config import NetworkConfig, Preset, TrainConfig
+from fewstroke.engine.config import Settings
 from fewstroke.engine.errors import TrainingError
 from fewstroke.engine.export import export_model
 from fewstroke.engine.keyframe import Keyframe
@@ -41,24 +43,25 @@ class Trainer:
         keyframes: Sequence[Keyframe],
         out: Path,
         *,
-        preset: Preset = "fast",
-        seed: int = 0,
+        settings: Settings | None = None,
         vgg: Path | None = None,
         resume: bool = False,
         device: str | None = None,
     ):
-        """vgg     VGG-19 weights for the perceptual loss; by default torchvision's cached file where there is one
-        resume  go on from the checkpoint beside `out`; otherwise one that lies there is kept as `previous`
+        """settings  of network and training; by default those of the preset fast
+        vgg       VGG-19 weights for the perceptual loss; by default torchvision's cached file where there is one
+        resume    go on from the checkpoint beside `out`; otherwise one that lies there is kept as `previous`
 
         Raises TrainingError where the folder of `out` cannot be written or there is nothing to resume.
         """
         weights = vgg or cached_vgg()
+        settings = settings or Settings()
         self._shot, self._keyframes, self._out = shot, keyframes, out
         self._names = {painting.frame: Path(painting.path).name for painting in paintings}
         self._training = Training(
             keyframes,
-            NetworkConfig(preset, channels=keyframes[0].source.shape[2]),
-            TrainConfig.for_preset(preset, seed),
+            replace(settings.network, channels=keyframes[0].source.shape[2]),
+            settings.training,
             exemplars=() if shot.stmap_node is None else shot.stmap_node.keyframes,
             perceptual=None if weights is None else VggLoss(weights),
             device=device,
@@ -101,19 +104,26 @@ class Trainer:
         May be called between two steps, too, by a host that shows what has been learnt so far.
         """
         self._training.save(self.checkpoint)
-        training = self._training
-        info = ModelInfo(
-            name=self._out.stem,
-            halo=training.generator.HALO,
-            size_multiple=training.generator.SIZE_MULTIPLE,
-            keyframes=tuple(
-                {"frame": key.frame, "painting": self._names[key.frame], "digest": key.digest}
-                for key in self._keyframes
-            ),
-            network=training.network.to_json(),
-            training=training.config.to_json(),
-            steps=training.step,
-            losses=training.losses,
-            **self._shot.facts(),
-        )
-        write_atomically(self._out, export_model(training.generator, info))
+        keyframes = [
+            {"frame": key.frame, "painting": self._names[key.frame], "digest": key.digest} for key in self._keyframes
+        ]
+        write_atomically(self._out, model_of(self._training, self._shot, self._out.stem, keyframes))
+
+
+def model_of(training: Training, shot: Shot, name: str, keyframes: Sequence[Mapping[str, Any]] = ()) -> bytes:
+    """The `.onnx` file of what has been learnt of a shot so far.
+
+    name, keyframes  as in `ModelInfo`
+    """
+    info = ModelInfo(
+        name=name,
+        halo=training.generator.halo,
+        size_multiple=training.generator.SIZE_MULTIPLE,
+        keyframes=tuple(keyframes),
+        network=training.network.to_json(),
+        training=training.config.to_json(),
+        steps=training.step,
+        losses=training.losses,
+        **shot.facts(),
+    )
+    return export_model(training.generator, info)

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fewstroke.engine import color
+from fewstroke.engine.config import Settings
 from fewstroke.engine.errors import CancelledError, FewstrokeError, ParameterError, TrainingError
 from fewstroke.engine.frames import FrameRange
 from fewstroke.engine.sessions import Device, read_info
@@ -238,9 +239,8 @@ class Worker:
             ) from None
         path = Path(out)
         resume = resume and checkpoint_of(path).exists()
-        trainer = Trainer(
-            painted_shot, paintings, learnt_from, path, preset=preset, seed=seed, resume=resume, device=device
-        )
+        settings = Settings.for_preset(preset, seed)
+        trainer = Trainer(painted_shot, paintings, learnt_from, path, settings=settings, resume=resume, device=device)
         tell("loaded", step=trainer.step)
         told = written = time.monotonic()
         for report in trainer.run(Budget(seconds, steps)):

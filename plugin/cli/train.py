@@ -1,14 +1,15 @@
 """`fewstroke train`: from painted keyframes to a model."""
 
+import json
 import re
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fewstroke.engine.config import Preset
+from fewstroke.engine.config import Preset, Settings
 from fewstroke.engine.errors import ParameterError, TrainingError
 from fewstroke.nodes.guide import GuideParams
 from fewstroke.nodes.prefilter import PrefilterParams
@@ -28,7 +29,12 @@ def train(
     ] = None,
     matte: Annotated[str | None, typer.Option(help="Region of interest, a sequence: only inside is learnt.")] = None,
     vectors: Vectors = None,
-    preset: Annotated[Preset, typer.Option(help="fast, or paper: the published network, 49 times dearer.")] = "fast",
+    preset: Annotated[
+        Preset | None, typer.Option(help="fast (the default), or paper: the published network, 49 times dearer.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings of network and training, a file of `fewstroke tune`.")
+    ] = None,
     time_: Annotated[
         str | None, typer.Option("--time", help="Train this long: 60s, 5m. Default: until it stops getting better.")
     ] = None,
@@ -43,11 +49,14 @@ def train(
     guide: Annotated[bool, typer.Option(help="Give the network the guide layer (README).")] = True,
     prefilter: Annotated[bool, typer.Option(help="Take sensor noise out before the network sees it.")] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside the model.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="The same seed gives the same model. Default: 0, or what --config says.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: what there is.")] = None,
 ) -> int:
     """Learn from painted frames; write a model."""
-    paintings = _paintings(keyframe, mask or [])
+    paintings = parse_paintings(keyframe, mask or [])
+    settings = choose_settings(config, preset, seed)
     seconds = None if time_ is None else parse_duration(time_)
     if out.suffix != ".onnx":
         raise ParameterError(f"the model '{out}' must be called something.onnx")
@@ -58,9 +67,9 @@ def train(
         matte,
         vectors,
         prefilter=PrefilterParams() if prefilter else None,
-        guide=GuideParams(keyframe=first, seed=seed) if guide else None,
+        guide=GuideParams(keyframe=first, seed=settings.training.seed) if guide else None,
     )
-    shot = with_exemplars(shot, paintings, preset, paint_space=paint_space)
+    shot = with_exemplars(shot, paintings, settings.network.preset, paint_space=paint_space)
     keyframes = load_keyframes(shot, paintings, paint_space=paint_space)
 
     # torch takes two seconds to import: only now, when everything the user gave has been found good.
@@ -72,7 +81,7 @@ def train(
             f"training needs the package {error.name}, which rendering does without; pip install 'fewstroke[train]'"
         ) from None
 
-    trainer = Trainer(shot, paintings, keyframes, out, preset=preset, seed=seed, vgg=vgg, resume=resume, device=device)
+    trainer = Trainer(shot, paintings, keyframes, out, settings=settings, vgg=vgg, resume=resume, device=device)
     if resume:
         more = "" if trainer.resumed_same else "; the paintings have changed, learning goes on with the new ones"
         output.event(
@@ -111,7 +120,31 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-def _paintings(keyframes: list[str], masks: list[str]) -> list[Painting]:
+def choose_settings(config: Path | None, preset: Preset | None, seed: int | None) -> Settings:
+    """What the options say, else what the file says, else the preset's own.
+
+    Raises ParameterError, naming the file, where it cannot be read or what it says cannot be.
+    """
+    if config is None:
+        return Settings.for_preset(preset or "fast", seed or 0)
+    try:
+        values = json.loads(config.read_bytes())
+        if not isinstance(values, dict):
+            raise ParameterError("it should hold network and training")
+        settings = Settings.from_json(values)
+    except OSError as error:
+        raise ParameterError(f"the settings {config} cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise ParameterError(f"the settings {config} are no JSON; give a file that `fewstroke tune` wrote") from None
+    except ParameterError as error:
+        raise ParameterError(f"the settings {config} cannot be used: {error}") from None
+    if preset not in (None, settings.network.preset):
+        raise ParameterError(f"the settings {config} are of the preset {settings.network.preset}; leave --preset out")
+    return settings if seed is None else replace(settings, training=replace(settings.training, seed=seed))
+
+
+def parse_paintings(keyframes: list[str], masks: list[str]) -> list[Painting]:
+    """What `--keyframe` and `--mask` say, in the order of frames. Raises ParameterError where they cannot be."""
     painted = dict(_numbered("--keyframe", text) for text in keyframes)
     if len(painted) < len(keyframes):
         raise ParameterError("the same frame is given as --keyframe twice; give each frame one painting")

@@ -282,7 +282,7 @@ def learn(job: Job, sequence: Sequence) -> Run:
             pass
         spent += job.clock() - start
         info = ModelInfo(
-            name=job.name, halo=training.generator.HALO, size_multiple=training.generator.SIZE_MULTIPLE, keyframes=(),
+            name=job.name, halo=training.generator.halo, size_multiple=training.generator.SIZE_MULTIPLE, keyframes=(),
             network=training.network.to_json(), training=config.to_json(), steps=training.step, losses=training.losses,
             **shot.facts(),
         )  # fmt: skip

@@ -72,7 +72,7 @@ def exported(preset: str) -> bytes:
     info = ModelInfo(
         name="bench", channels=CHANNELS[: NETWORKS[preset][1]],
         working_space=LINEAR_REC709, footage_space=LINEAR_REC709,
-        halo=network.HALO, size_multiple=network.SIZE_MULTIPLE, keyframes=(), network={}, training={}, steps=0,
+        halo=network.halo, size_multiple=network.SIZE_MULTIPLE, keyframes=(), network={}, training={}, steps=0,
         losses={},
     )  # fmt: skip
     return export_model(network, info)

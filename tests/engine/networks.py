@@ -18,7 +18,7 @@ def facts(generator: Generator, channels: int = 3, **others: Any) -> ModelInfo:
         "channels": ("R", "G", "B", "guide R", "guide G", "guide B", "s", "t", "confidence")[:channels],
         "working_space": "Linear Rec.709 (sRGB)",
         "footage_space": "Linear Rec.709 (sRGB)",
-        "halo": generator.HALO,
+        "halo": generator.halo,
         "size_multiple": generator.SIZE_MULTIPLE,
         "keyframes": (),
         "network": {},
@@ -29,11 +29,11 @@ def facts(generator: Generator, channels: int = 3, **others: Any) -> ModelInfo:
     return ModelInfo(**{**values, **others})
 
 
-def random_generator(preset: Any = "fast", channels: int = 3) -> Generator:
+def random_generator(preset: Any = "fast", channels: int = 3, blocks: int = 0, filters: int = 0) -> Generator:
     """Seeded weights, and batch statistics of noise, so that folding them has something to fold."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        generator = build_generator(NetworkConfig(preset, channels))
+        generator = build_generator(NetworkConfig(preset, channels, blocks, filters))
         if generator.exemplar is not None:
             source, painting = torch.rand(20, 30, channels).numpy(), torch.rand(20, 30, 3).numpy()
             generator.exemplar.show([Keyframe(1, source, painting, np.ones((20, 30), np.float32))])

@@ -60,11 +60,37 @@ def test_fast_costs_at_least_25_times_fewer_multiply_adds() -> None:
         assert paper / fast >= 25
 
 
-@pytest.mark.parametrize(("preset", "channels"), [("fast", 3), ("fast", 9), ("paper", 3)])
-def test_the_halo_is_just_the_reach(preset: str, channels: int) -> None:
-    generator = build_generator(NetworkConfig(preset, channels))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("preset", "channels", "blocks"),
+    [("fast", 3, 0), ("fast", 9, 0), ("fast", 3, 1), ("fast", 9, 6), ("paper", 3, 0), ("paper", 3, 1)],
+)
+def test_the_halo_is_just_the_reach(preset: str, channels: int, blocks: int) -> None:
+    generator = build_generator(NetworkConfig(preset, channels, blocks, filters=16))  # type: ignore[arg-type]
     measured = reach(generator, channels)
-    assert measured == generator.HALO, f"{preset}: set HALO = {measured}"
+    assert measured == generator.halo, f"{preset}: the reach is {measured}"
+
+
+def test_a_preset_says_its_own_blocks_and_filters() -> None:
+    assert NetworkConfig("fast").to_json() == {"preset": "fast", "channels": 3, "blocks": 2, "filters": 64}
+    assert NetworkConfig("paper").to_json() == {"preset": "paper", "channels": 3, "blocks": 7, "filters": 128}
+    for preset in ("fast", "paper"):
+        own = NetworkConfig(preset)
+        same = NetworkConfig(preset, blocks=own.blocks, filters=own.filters)
+        networks = []
+        for config in (own, same):
+            torch.manual_seed(0)
+            networks.append(build_generator(config).state_dict())
+        assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[1])
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_blocks_and_filters_make_the_trunk(preset: str) -> None:
+    costs = [
+        multiply_adds_per_pixel(build_generator(NetworkConfig(preset, 3, blocks, filters)))  # type: ignore[arg-type]
+        for blocks, filters in ((2, 32), (3, 32), (2, 64))
+    ]
+    assert costs[1] - costs[0] == 2 * 9 * 32 * 32 / 16  # a block: two convolutions at a quarter of the resolution
+    assert costs[2] > costs[0]
 
 
 @pytest.mark.parametrize(("preset", "channels"), [("fast", 6), ("fast", 9), ("paper", 6)])

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import facts, random_generator
 
 from fewstroke.engine.color import encode
 from fewstroke.engine.errors import CancelledError, ModelError, ParameterError, ShapeError
+from fewstroke.engine.export import export_model
 from fewstroke.engine.image import Alpha, Image
 from fewstroke.engine.sessions import choose_providers, open_session
 from fewstroke.engine.stylizer import Stylizer
@@ -40,6 +42,13 @@ def test_tiles_equal_the_whole_frame(
     tiled = Stylizer(models(preset), tile=64)(image)
     assert whole.pixels.shape == image.pixels.shape
     assert difference(whole, tiled) < 1e-5
+
+
+@pytest.mark.parametrize(("blocks", "filters"), [(1, 8), (5, 24)])
+def test_tiles_equal_the_whole_frame_whatever_the_trunk(rng: np.random.Generator, blocks: int, filters: int) -> None:
+    generator, image = random_generator("fast", 3, blocks, filters), picture(rng, 150, 203)
+    model = export_model(generator, facts(generator))
+    assert difference(Stylizer(model, tile=4096)(image), Stylizer(model, tile=64)(image)) < 1e-5
 
 
 def test_inside_the_mask_is_the_whole_frame_and_outside_the_footage(models: Models, rng: np.random.Generator) -> None:
@@ -139,6 +148,7 @@ def test_a_run_is_cancelled_within_a_tile(models: Models, rng: np.random.Generat
 EIGHT_K = """
 import re, sys, numpy as np
 from pathlib import Path
+from fewstroke.engine.export import export_model
 from fewstroke.engine.image import Alpha, Image
 from fewstroke.engine.stylizer import Stylizer
 stylizer = Stylizer(sys.argv[1])
