@@ -49,6 +49,8 @@ MARKS = (15, 30, 60, 120, 300, 600, 1200)
 STUDIES = {
     "batch": (5, 10, 20, 40, 80, 160),
     "patch": (12, 16, 24, 32, 48, 64, 96),
+    "blocks": (1, 2, 4, 7),
+    "filters": (16, 32, 64, 128),
     "rate": (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3),
 }
 """Numbers of `TrainConfig` and `NetworkConfig`, and what they are set to; the paper's optimum is among them."""

@@ -219,13 +219,12 @@ RECIPES = {
 def recipe_of(name: str) -> Recipe:
     """By name, such as "fast", or with numbers of `TrainConfig` or `NetworkConfig` changed, such as "plain patch=48".
 
-    The judged part of a batch stays what it is in the preset. Raises ValueError where there is none.
+    Raises ValueError where there is none.
     """
     base, *changes = name.split()
     if base not in RECIPES:
         raise ValueError(f"there is no contestant '{base}'")
     recipe = RECIPES[base]
-    defaults = TrainConfig.for_preset(recipe.preset)
     network, config = dict(recipe.network), dict(recipe.config)
     for change in changes:
         key, _, text = change.partition("=")
@@ -236,8 +235,6 @@ def recipe_of(name: str) -> Recipe:
             network[key] = value
         else:
             raise ValueError(f"'{key}' of the contestant '{name}' is no number of NetworkConfig or TrainConfig")
-        if key == "batch":
-            config["judged"] = max(1, round(int(value) * defaults.judged / defaults.batch))
     return replace(recipe, network=network, config=config)
 
 
@@ -254,7 +251,8 @@ def learn(job: Job, sequence: Sequence) -> Run:
     if recipe.exemplar:
         shot = with_exemplars(shot, paintings, recipe.preset)
     keyframes = load_keyframes(shot, paintings)
-    config = replace(TrainConfig.for_preset(recipe.preset), **recipe.config)
+    batch = recipe.config.get("batch", TrainConfig.batch)
+    config = replace(TrainConfig.for_preset(recipe.preset, batch=batch), **recipe.config)
     weights = cached_vgg()
     torch.manual_seed(config.seed)  # dropout draws from torch's own random state
     training = Training(

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from sequences import Sequence
 
@@ -100,23 +101,28 @@ def studies(results: list[Result], folder: Path) -> list[Path]:
     for key, lines in numbers.items():
         for line in lines.values():
             line.sort(key=lambda point: point[0])
-        paths.append(_plot(lines, key, folder / f"study-{key}.png"))
+        values = sorted({value for line in lines.values() for value, _ in line})
+        paths.append(_plot(lines, key, folder / f"study-{key}.png", ticks=values))
     return paths
 
 
-def _plot(lines: dict[str, Line], label: str, path: Path) -> Path:
-    """A line for each, or where it has no more than one point, a level."""
+def _plot(lines: dict[str, Line], label: str, path: Path, ticks: Listing[float] | None = None) -> Path:
+    """A line for each; what took nothing is a level."""
     figure = Figure(figsize=(4 * len(PLOTTED), 3.4), layout="constrained")
     axes = figure.subplots(1, len(PLOTTED))
     for axis, (score, title) in zip(axes, PLOTTED.items(), strict=True):
+        axis.set_xscale("log", base=2)
         for number, (name, line) in enumerate(lines.items()):
             values, heights = [value for value, _ in line], [its.get(score, np.nan) for _, its in line]
-            if len(line) > 1:
-                axis.plot(values, heights, marker=".", color=f"C{number}", label=name)
+            style: dict[str, Any] = {"color": colormaps["tab20"](number % 20), "label": name}
+            if values == [0]:
+                axis.axhline(heights[0], linestyle="--", **style)
             else:
-                axis.axhline(heights[0], linestyle="--", color=f"C{number}", label=name)
-        axis.set(xscale="log", xlabel=label, title=title)
+                axis.plot(values, heights, marker=".", **style)
+        if ticks is not None:
+            axis.set_xticks(ticks)
         axis.xaxis.set_major_formatter("{x:g}")
+        axis.set(xlabel=label, title=title)
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize="small")
     figure.savefig(path, dpi=80)
