@@ -66,11 +66,14 @@ class Sequence:
         return sorted(wanted & set(frames))
 
     @cached_property
-    def shown(self) -> tuple[int, int]:
-        """A frame near the key frame and the farthest one, of those with a truth."""
+    def shown(self) -> list[int]:
+        """Of the frames with a truth: one near the key frame, the farthest, and the one that looks least like it."""
         known = [frame for frame in self.judged if frame in self.painted and frame != self.key]
+        key = _picture(self.footage[self.key])
+        unlike = {frame: float(np.abs(_picture(self.footage[frame]) - key).mean()) for frame in known}
         distance = {frame: abs(frame - self.key) for frame in known}
-        return min(known, key=lambda frame: abs(distance[frame] - NEAR)), max(known, key=distance.__getitem__)
+        near = min(known, key=lambda frame: abs(distance[frame] - NEAR))
+        return sorted({near, max(known, key=distance.__getitem__), max(known, key=unlike.__getitem__)})
 
     def crop(self, frame: int, side: int) -> tuple[slice, slice]:
         """A square round the middle of the subject."""
@@ -113,9 +116,8 @@ class Sequence:
                 continue
             there = evaluate(forward, frame)
             valid = consistent(there, evaluate(forward.towards(-1), frame + 1))
-            now, after = (cv2.imread(str(pictures / f"{f:04d}.png")) for f in (frame, frame + 1))
-            assert now is not None and after is not None
-            apart = np.abs(warp(after.astype(np.float32), there) - now)
+            now, after = (_picture(pictures / f"{f:04d}.png") for f in (frame, frame + 1))
+            apart = np.abs(warp(after, there) - now)
             changes.append(apart.mean(axis=2)[valid].mean())
         return round(float(np.mean(changes)), 4)
 
@@ -124,6 +126,13 @@ def find_sequences(data: Path, pairs: int) -> dict[str, Sequence]:
     """All shots below a folder."""
     folders = sorted({path.parent for path in data.glob("**/painted")}, key=lambda folder: folder.name)
     return {folder.name: Sequence(folder, pairs) for folder in folders}
+
+
+def _picture(path: Path) -> np.ndarray:
+    """Float32 (H, W, 3), 0..255."""
+    picture = cv2.imread(str(path))
+    assert picture is not None, path
+    return picture.astype(np.float32)
 
 
 def _by_frame(folder: Path) -> dict[int, Path]:
