@@ -75,7 +75,7 @@ def table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
 def _short(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:.0f}" if abs(value) >= 30 else f"{value:.1f}" if abs(value) >= 2.95 else f"{value:.2f}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 3 else f"{value:.2f}"
 
 
 def curves(results: list[Result], path: Path) -> Path | None:
