@@ -24,7 +24,7 @@ from .config import NetworkConfig, TrainConfig
 from .digest import digest
 from .errors import ParameterError, TrainingError
 from .keyframe import Keyframe
-from .network import Discriminator, build_generator
+from .network import Discriminator, Generator, build_generator
 from .patches import PatchSampler
 
 AVERAGE = 0.98
@@ -94,11 +94,15 @@ class Training:
         exemplars: Sequence[int] = (),
         perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
         device: str | None = None,
+        sampler: type[PatchSampler] = PatchSampler,
+        build: Callable[[NetworkConfig], Generator] = build_generator,
     ):
         """exemplars   the numbers of the key frames that the ST map leads to, where there is one
         perceptual  a loss of (painted, target), such as `losses.VggLoss`; by default the distance of the
                     discriminator's features
         device      "cpu" or "cuda"; by default what there is
+        sampler     what cuts the key frames into batches
+        build       what makes the network that learns
 
         Raises TrainingError where there is nothing to learn or an exemplar is not painted, ParameterError where the
         device is not there.
@@ -111,7 +115,7 @@ class Training:
         self._windows: list[float] = []  # mean L1 of each whole window of steps
         self._window: list[float] = []  # L1 of the steps of the present one
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._sampler = PatchSampler(
+        self._sampler = sampler(
             keyframes,
             patch=config.patch,
             batch=config.batch,
@@ -122,7 +126,7 @@ class Training:
         self._content = digest(*(key.digest for key in keyframes))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            learner = build_generator(network)
+            learner = build(network)
             if learner.exemplar is not None:
                 learner.exemplar.show([_of_frame(keyframes, frame) for frame in exemplars])
             self._learner = _channels_last(learner.to(self._device))

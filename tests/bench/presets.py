@@ -128,9 +128,13 @@ def child(kind: str, preset: str, repeats: int) -> None:
     run = KINDS[kind](preset)
     for _ in range(repeats):
         run()
-    # Not getrusage, whose figure a process inherits from the one that started it.
+    print(high_water())
+
+
+def high_water() -> int:
+    """Bytes of this process at its largest. Not getrusage, whose figure it inherits from the one that started it."""
     status = Path("/proc/self/status").read_text()
-    print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024)  # type: ignore[index]
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
 
 
 def cold_start(rounds: int) -> float:
