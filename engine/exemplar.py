@@ -81,10 +81,16 @@ HIDDEN_PART = 0.3
 never learnt: the network must manage with the plate alone."""
 DOUBT_PART = 0.6
 """Some have places that are."""
+LIGHT = 0.15
+LIGHT_PART = 0.5
+"""Some of the plates have another, uneven light, by so much at one standard deviation: what moves away from a lamp
+keeps its paint. The network then believes the exemplar there, and what it paints of its own is better for it, too
+(alone, after 300 steps: `bust` psnr 19.7 to 20.5 and sliced Wasserstein distance 157 to 113, `still_life` 18.5 to 18.75
+and 161 to 139)."""
 
 
 def mislead(source: Tensor, height: int, width: int, pages: int, rng: np.random.Generator) -> Tensor:
-    """Training patches whose ST map errs.
+    """Training patches whose ST map errs, and whose light is not the exemplar's.
 
     source         (B, 9, P, P): RGB, guide, ST map
     height, width  of the frames they were cut from, pixels
@@ -104,5 +110,7 @@ def mislead(source: Tensor, height: int, width: int, pages: int, rng: np.random.
     doubt, hidden = some(DOUBT_PART), some(HIDDEN_PART)
     guide = torch.lerp(source[:, 3:6], source.roll(1, 0)[:, 3:6], hidden)
     belief = (1 - hidden) * (1 - doubt + doubt * torch.sigmoid(6 * noise(1, 3)))
+    light = (1 + some(LIGHT_PART) * LIGHT * noise(1, 2)).clamp(min=0.3)
     aspect = torch.tensor([height / width, 1 / pages]).view(1, 2, 1, 1)
-    return torch.cat([source[:, :3], guide, source[:, 6:8] + lead * aspect, source[:, 8:] * belief], 1)
+    place, sure = source[:, 6:8] + lead * aspect, source[:, 8:] * belief
+    return torch.cat([source[:, :3] * light, guide, place, sure], 1)

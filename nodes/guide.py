@@ -123,7 +123,7 @@ class _Registration(Node):
             return found if _seen(found) >= SEEN else _lost(found)
         pictures = []
         for frame in (start, end):
-            pictures.append(_work_picture(fetch("footage", frame)))
+            pictures.append(work_picture(fetch("footage", frame)))
             cancel()
         source, target = pictures
         _require_one_shape(start, end, source.shape[:2], target.shape[:2] if known is None else known.shape[1:3])
@@ -258,7 +258,7 @@ def work_size(height: int, width: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _work_picture(picture: Image) -> np.ndarray:
+def work_picture(picture: Image) -> np.ndarray:
     """As `register` takes it: float32 (h, w, 3), encoded, at the working size."""
     height, width = work_size(picture.height, picture.width)
     pixels = np.ascontiguousarray(unpremultiply(picture))

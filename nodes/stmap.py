@@ -13,7 +13,7 @@ import numpy as np
 
 from ..engine.errors import ParameterError
 from ..engine.image import Image
-from .guide import REFERENCE_HEIGHT, Register, RegisterParams, work_flow, work_matte
+from .guide import REFERENCE_HEIGHT, Register, RegisterParams, work_flow, work_matte, work_picture
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
 from .temporal import Temporal
@@ -41,6 +41,9 @@ class STMap(Temporal):
 
     Each pixel is looked for in the last key frame before and the first one after, so two registrations are all it
     takes; what both of them show is taken from the nearer.
+
+    Where something of the key frame has come to lie by the motion, the two pictures must agree for the confidence to be
+    high, but for their light: a shadow that falls on a wall takes no brush stroke from it.
 
     Every frame is registered by itself and errs by itself, by a quarter of a pixel or so; strokes that are looked up
     there would tremble. So a frame's way back is the mean of its own and those of its neighbours, which its pixels
@@ -85,24 +88,30 @@ class STMap(Temporal):
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         needed = super().frames_needed(frame)
-        ways = {f"way{page}": needed["footage"] for page in self._near(frame)}
-        return {**needed, **ways, **({"matte": (frame,)} if "matte" in self.inputs else {})}
+        near = self._near(frame)
+        ways = {f"way{page}": needed["footage"] for page in near}
+        compared = {frame, *(self.keyframes[page] for page in near)}
+        looked_at = {"footage": tuple(sorted({*needed["footage"], *compared}))}
+        if "matte" in self.inputs:
+            looked_at["matte"] = tuple(sorted(compared))
+        return {**needed, **ways, **looked_at}
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         picture = fetch("footage", frame)
-        matte = fetch("matte", frame) if "matte" in self.inputs else None
-        neighbours = self.neighbours(frame, fetch, cancel)
+        here = self._seen(frame, fetch)
+        neighbours = [(work_flow(other.flow), other.offset) for other in self.neighbours(frame, fetch, cancel)]
         near = self._near(frame)
         ways = []
         for page in near:
-            layers = fetch(f"way{page}", frame)  # (L, h, w, 3)
-            others = []
-            for neighbour in neighbours:
-                cancel()
-                others.append((work_flow(neighbour.flow), fetch(f"way{page}", frame + neighbour.offset)))
-            agreed = [_agree(own, [(flow, ways[i]) for flow, ways in others]) for i, own in enumerate(layers)]
             cancel()
-            way = _in_picture(agreed, picture, matte)
+            others = [(flow, fetch(f"way{page}", frame + offset)) for flow, offset in neighbours]
+            there = self._seen(self.keyframes[page], fetch)
+            layers = []
+            for index, own in enumerate(fetch(f"way{page}", frame)):
+                cancel()
+                way = _agree(own, [(flow, layers_of_other[index]) for flow, layers_of_other in others])
+                layers.append(np.dstack([way, _confidence(way, own[..., 2], here, there, index)]))
+            way = _in_picture(layers, picture, here.subject)
             # Not quite to the edge, since another key frame begins beyond it.
             t = way[..., 1].clip(0.5 / picture.height, 1 - 0.5 / picture.height)
             way[..., 1] = (len(self.keyframes) - 1 - page + t) / len(self.keyframes)
@@ -117,6 +126,18 @@ class STMap(Temporal):
         )
         return Image(np.where((second > first)[..., None], ways[1], ways[0]))
 
+    def _seen(self, frame: int, fetch: Fetch) -> "_Seen":
+        grey = work_picture(fetch("footage", frame)) @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+        return _Seen(cv2.GaussianBlur(grey, (0, 0), GRAIN), fetch("matte", frame) if "matte" in self.inputs else None)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is compared of two frames: brightness, encoded, float32 (h, w) at the working size, and the matte."""
+
+    grey: np.ndarray
+    subject: Image | None
+
 
 @dataclass(frozen=True)
 class WayBackParams:
@@ -126,7 +147,8 @@ class WayBackParams:
 class WayBack(Node):
     """For every pixel of a frame its way back into the key frame: float32 (L, h, w, 3), layers as of `Register`.
 
-    x (right) and y (down) in pixels of the working size, and the confidence, 0..1.
+    x (right) and y (down) in pixels of the working size, and how far anything of the key frame has come to lie there,
+    0..1.
     """
 
     INPUTS: ClassVar[tuple[str, ...]] = ("registration",)
@@ -149,12 +171,25 @@ AGREEING = 16
 """Part of the frame's height over which pixels agree on the key frame that they come from, so that it is not one here
 and another there within one brush stroke."""
 
+DIFFERENCE = 0.06
+"""The confidence falls off as exp(-(difference / DIFFERENCE)^2), in the working encoding."""
+SHADE = 0.15
+"""A difference in brightness, in the working encoding, that is taken for a change of light: over LIGHT it may be as
+large and does not count. With the registration's own idea of agreement, which knows no light, a head that had begun to
+turn was hardly copied: of `bust` after 300 steps psnr rises from 21.6 to 22.2 (inside the subject from 17.8 to 19.0)
+and the sliced Wasserstein distance falls from 79 to 49; constants half as large or twice make little difference."""
+LIGHT = 6.0
+"""Standard deviation over which light is taken to be even, pixels of the working size."""
+GRAIN = 1.0
+"""Standard deviation over which sensor noise is smoothed before pictures are compared, pixels of the working size."""
+
 SPECKLE = 5
 """Doubts narrower than this many pixels of the working size are dropped: they are edges that are a little off, which
 the network sees for itself, and it would paint them as lines."""
 
 BLUR = 2.0
-"""Standard deviation of what softens the confidence, pixels of the working size, to what training shows the network."""
+"""Standard deviation of what softens the confidence, and the difference that it is made of, pixels of the working size:
+to what training shows the network."""
 
 SOFTNESS = 1.0
 """Standard deviation, pixels of the working size, over which neighbouring pixels agree on where they came from."""
@@ -170,10 +205,8 @@ _MARGIN = 4
 
 
 def _agree(own: np.ndarray, others: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """A layer's way back (h, w, 3), averaged with those of other frames (h, w, 3) and the flow fields that lead there.
-
-    The confidence stays the frame's own.
-    """
+    """A layer's way back, averaged with those of other frames (h, w, 3) and the flow fields that lead there: float32
+    (h, w, 2)."""
     tolerance = TOLERANCE * len(own) / REFERENCE_HEIGHT
     way = np.ascontiguousarray(own[..., :2])
     weights = np.maximum(own[..., 2:], np.float32(HIDDEN))
@@ -181,11 +214,29 @@ def _agree(own: np.ndarray, others: list[tuple[np.ndarray, np.ndarray]]) -> np.n
     for flow, other in others:
         there = compose(flow, np.ascontiguousarray(other[..., :2]))
         apart = np.square(there - way).sum(axis=2, keepdims=True) / np.float32(tolerance**2)
-        sure = warp(np.ascontiguousarray(other[..., 2]), flow) * inside(flow)
-        weight = sure[..., None] * np.exp(-apart)
+        laid = warp(np.ascontiguousarray(other[..., 2]), flow) * inside(flow)
+        weight = laid[..., None] * np.exp(-apart)
         total += there * weight
         weights += weight
-    return np.dstack([total / weights, own[..., 2]])
+    return total / weights
+
+
+def _confidence(way: np.ndarray, laid: np.ndarray, here: _Seen, there: _Seen, layer: int) -> np.ndarray:
+    """How sure it is that a layer's way back (h, w, 2) leads to what is seen here: float32 (h, w), 0..1.
+
+    laid   where something of the key frame has come to lie
+    layer  0 for the background, 1 for the subject, where there is a matte
+    """
+    found = warp(there.grey, way)
+    light = cv2.GaussianBlur(here.grey - found, (0, 0), LIGHT)
+    detail = cv2.GaussianBlur(np.abs(here.grey - found - light), (0, 0), BLUR)
+    difference = detail + np.maximum(np.abs(light) - np.float32(SHADE), 0)
+    sure = laid * np.exp(-np.square(difference / np.float32(DIFFERENCE)))
+    if there.subject is not None:
+        subject = warp(work_matte(there.subject, sure.shape), way)
+        sure = sure * (subject if layer else 1 - subject)
+    sure = cv2.morphologyEx(sure, cv2.MORPH_CLOSE, np.ones((SPECKLE, SPECKLE), np.uint8))
+    return cv2.GaussianBlur(sure, (0, 0), BLUR)
 
 
 def _in_picture(layers: list[np.ndarray], picture: Image, matte: Image | None) -> np.ndarray:
@@ -207,16 +258,18 @@ def _in_picture(layers: list[np.ndarray], picture: Image, matte: Image | None) -
 
 
 def _inverse(deformation: np.ndarray) -> np.ndarray:
-    """For every pixel of the second frame its way back into the first, x and y, and the confidence: float32 (h, w, 3).
+    """For every pixel of the second frame its way back into the first, x and y, and how much lies there, 0..1: float32
+    (h, w, 3).
 
     Every pixel of the first frame lays its own way down where it has come to lie, the surer the heavier.
 
     deformation  float32 (h, w, 3), as of `Register`
     """
     height, width = deformation.shape[:2]
-    sure = deformation[..., 2].astype(np.float64)
-    weight = np.maximum(sure, HIDDEN) ** 2
-    values = np.stack([-deformation[..., 0], -deformation[..., 1], sure, np.ones_like(sure)]) * weight
+    if not deformation.any():  # lost, as over a cut
+        return np.zeros_like(deformation)
+    weight = np.maximum(deformation[..., 2].astype(np.float64), HIDDEN) ** 2
+    values = np.stack([-deformation[..., 0] * weight, -deformation[..., 1] * weight, weight, np.ones_like(weight)])
     size = height + 2 * _MARGIN, width + 2 * _MARGIN
     x, y = (
         np.clip(deformation[..., axis] + np.arange(length, dtype=np.float32).reshape(shape) + _MARGIN, 0, limit - 1.001)
@@ -231,12 +284,8 @@ def _inverse(deformation: np.ndarray) -> np.ndarray:
             for total, value in zip(laid, values, strict=True):
                 total += np.bincount(place, (value * near).ravel(), size[0] * size[1])
     picture = np.ascontiguousarray(laid.reshape(4, *size).transpose(1, 2, 0), np.float32)
-    # Where nothing came to lie, the way back is that of the wider surroundings, and is not to be trusted.
-    near = cv2.GaussianBlur(picture, (0, 0), SOFTNESS) + np.float32(1e-4) * cv2.GaussianBlur(picture, (0, 0), 16)
-    near = near[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
-    total = near[..., 3:] + np.float32(1e-12)
-    found = near[..., :3] / total
-    sure = found[..., 2] * np.minimum(1, 2 * total[..., 0])
-    sure = cv2.morphologyEx(sure, cv2.MORPH_CLOSE, np.ones((SPECKLE, SPECKLE), np.uint8))
-    found[..., 2] = cv2.GaussianBlur(sure, (0, 0), BLUR)
-    return found
+    near = cv2.GaussianBlur(picture, (0, 0), SOFTNESS)
+    # Where nothing came to lie, the way back is that of the wider surroundings.
+    found = near + np.float32(1e-4) * cv2.GaussianBlur(picture, (0, 0), 16)
+    ways = found[..., :2] / (found[..., 2:3] + np.float32(1e-12))
+    return np.dstack([ways, np.minimum(1, 2 * near[..., 3])])[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]

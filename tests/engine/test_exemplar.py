@@ -85,7 +85,10 @@ def test_what_does_not_count_is_not_sure(rng: np.random.Generator) -> None:
 def test_patches_are_led_astray(rng: np.random.Generator) -> None:
     source = torch.from_numpy(rng.random((3000, 9, 16, 16), np.float32))
     misled = mislead(source, 288, 512, 1, np.random.default_rng(1))
-    assert torch.equal(misled[:, :3], source[:, :3])
+    light = (misled[:, :3] / source[:, :3].clamp(min=1e-6)).where(source[:, :3] > 0.1, 1)
+    bright = (source[:, :1] > 0.1) & (source[:, 1:2] > 0.1)
+    assert torch.allclose(light[:, :1][bright], light[:, 1:2][bright], atol=1e-3), "its light changes, not its colour"
+    assert float((light - 1).abs().flatten(1).amax(1).lt(1e-5).float().mean()) == pytest.approx(0.5, abs=0.03)
     assert torch.equal(misled, mislead(source, 288, 512, 1, np.random.default_rng(1)))
     off = (misled[:, 6:8] - source[:, 6:8]) * torch.tensor([512, 288]).view(1, 2, 1, 1)  # pixels
     size = off.mean((2, 3)).norm(dim=1)

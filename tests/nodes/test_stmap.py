@@ -125,7 +125,19 @@ def test_frames_agree_with_their_neighbours_on_where_a_place_is() -> None:
 def test_a_key_frame_and_exact_motion_need_no_neighbours(frames: tuple[int, ...]) -> None:
     node = NODES["vectors" if frames else "plain"](STMapParams((5,)))
     for frame in (5, *frames):
-        assert node.frames_needed(frame)["footage"] == (frame,)
+        assert set(node.frames_needed(frame)["footage"]) == {5, frame}
+
+
+def test_a_shadow_leaves_the_confidence_alone_and_another_thing_does_not() -> None:
+    pictures = dict(still().pictures)
+    shaded = pictures[9].pixels.copy()
+    shaded[:, : WIDTH // 3] *= 0.75
+    other = np.s_[40:70, -60:-20]
+    shaded[other] = shaded[other][::-1, ::-1] * 0.2
+    pictures[9] = Image(shaded)
+    _, _, sure = stmap(STMap(STMapParams((5,), radius=0), footage=Footage(pictures)), 9)
+    assert np.median(sure[10:-10, 10 : WIDTH // 3 - 20]) > 0.8
+    assert np.median(sure[46:64, -54:-26]) < 0.3
 
 
 def test_no_key_frame_is_no_st_map() -> None:
