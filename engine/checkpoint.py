@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .errors import TrainingError
 
-FORMAT = "fewstroke checkpoint 1"
+FORMAT = "fewstroke checkpoint 2"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewstroke.engine.checkpoint import load_checkpoint, save_checkpoint
+from fewstroke.engine.checkpoint import load_checkpoint
 from fewstroke.engine.config import NetworkConfig, TrainConfig
 from fewstroke.engine.errors import ParameterError, TrainingError
 from fewstroke.engine.keyframe import Keyframe
@@ -82,14 +82,6 @@ def test_a_damaged_checkpoint_is_one_sentence(keyframe: Keyframe, tmp_path: Path
         (tmp_path / "checkpoint").write_bytes(content)
     with pytest.raises(TrainingError, match=r"checkpoint.*(without --resume)"):
         training(keyframe).resume(tmp_path / "checkpoint")
-
-
-def test_a_checkpoint_from_before_there_were_blocks_and_filters_goes_on(keyframe: Keyframe, tmp_path: Path) -> None:
-    training(keyframe).save(tmp_path / "checkpoint")
-    tensors, facts = load_checkpoint(tmp_path / "checkpoint")
-    del facts["network"]["blocks"], facts["network"]["filters"]
-    save_checkpoint(tmp_path / "checkpoint", tensors, facts)
-    assert training(keyframe).resume(tmp_path / "checkpoint")
 
 
 def test_budgets_end_a_run_and_foretell_it(keyframe: Keyframe) -> None:
