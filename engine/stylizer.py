@@ -110,9 +110,9 @@ class Stylizer:
         results = [image.pixels.copy() for image in images]
         for piece in pieces:
             seen = grow(piece, self.info.halo, self.info.size_multiple, height, width)
-            source = np.stack(
-                [_network_input(image, None if guides is None else guides[i], seen) for i, image in enumerate(sources)]
-            )  # (N, C, h, w)
+            source = np.empty((len(sources), len(self.info.channels), seen.height, seen.width), np.float32)
+            for i, image in enumerate(sources):
+                _show(source[i], image, None if guides is None else guides[i], seen)
             painted = self._run(source, cancel)  # (N, 3, h, w)
             inner = (slice(None), *piece.within(seen).slices)
             for i, image in enumerate(images):
@@ -176,15 +176,16 @@ class Stylizer:
             return future.result()
 
 
-def _network_input(image: Image, guide: np.ndarray | None, area: Rect) -> np.ndarray:
-    """Straight RGB and the guide of an area as the network takes them: float32 (C, h, w), contiguous."""
+def _show(layers: np.ndarray, image: Image, guide: np.ndarray | None, area: Rect) -> None:
+    """Writes straight RGB and the guide of an area into the network's input, (C, h, w)."""
     pixels = image.pixels[area.slices]
-    rgb = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
+    rgb = pixels[..., :3]  # of a grey picture its one channel, three times
     if image.alpha is Alpha.PREMULTIPLIED:
         alpha = pixels[..., 3:]
         rgb = np.divide(rgb, alpha, out=rgb.copy(), where=alpha > 0)
-    layers = rgb if guide is None else np.concatenate([rgb, guide[area.slices]], axis=2)
-    return np.ascontiguousarray(layers.transpose(2, 0, 1), np.float32)
+    layers[:3] = rgb.transpose(2, 0, 1)
+    if guide is not None:
+        layers[3:] = guide[area.slices].transpose(2, 0, 1)
 
 
 def _mix(pixels: np.ndarray, alpha: Alpha, painted: np.ndarray, mask: np.ndarray | None) -> None:
@@ -192,9 +193,11 @@ def _mix(pixels: np.ndarray, alpha: Alpha, painted: np.ndarray, mask: np.ndarray
     coverage = None if alpha is Alpha.NONE else pixels[..., 3:]
     if alpha is Alpha.PREMULTIPLIED and coverage is not None:
         painted = painted * coverage
-    weight = None if mask is None else mask[..., None]
     rgb = pixels[..., :3]
-    mixed = painted if weight is None else rgb + (painted - rgb) * weight
+    if coverage is None and mask is None:
+        rgb[:] = painted
+        return
+    mixed = painted if mask is None else rgb + (painted - rgb) * mask[..., None]
     keep = np.zeros(rgb.shape[:2], bool)[..., None]
     if coverage is not None:
         keep = keep | (coverage <= 0)
