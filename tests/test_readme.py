@@ -42,7 +42,8 @@ def test_every_option_in_it_exists() -> None:
         | {word for option in command.params for word in option.opts + option.secondary_opts}
         for name, command in group.commands.items()
     }
-    lines = [shlex.split(line) for block in blocks("") for line in block.splitlines() if "fewstroke " in line]
+    commands = "\n".join(blocks("")).replace("\\\n", "").splitlines()
+    lines = [shlex.split(line) for line in commands if "fewstroke " in line]
     assert {command for _, command, *_ in lines} == set(options)
     for _, command, *arguments in lines:
         assert {word for word in arguments if word.startswith("--")} <= options[command]

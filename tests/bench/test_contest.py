@@ -81,7 +81,7 @@ def test_a_contest_can_be_stopped_and_goes_on_until_table_and_page_are_whole(dat
     assert "colour" not in again.stderr
     table = rows(data)
     assert list(table) == ["colour", "ebsynth", "full-frame", "plain patch=16"]
-    assert all(cells[0] == "20.0" for cells in table.values())
+    assert all(cells[0] == "20.0" for cells in table.values()), table
     # Two steps of forty patches of 32x32 are as many pixels as 27 frames of 48x64, or 8 batches of patches of 16x16.
     assert [cells[4] for cells in table.values()] == ["0", "0", "27", "8"]
     page = (out / "page.html").read_text()

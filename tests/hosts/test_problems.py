@@ -22,9 +22,9 @@ def sentence(text: str, start: str = "Fewstroke: ") -> str:
 
 
 def test_a_frame_that_fails_ends_a_background_render(blender: Blender, shot: Path) -> None:
-    (shot / "plate.0006.exr").write_text("no picture")  # which the prefilter reads at frame 5, too
+    (shot / "plate.0007.exr").write_text("no picture")  # which the ST map looks at from frame 5 on
     done = blender.run(RENDER, shot, code=1)
-    assert sentence(done.text).startswith("frame 5: frame 6 (plate.0006.exr)")
+    assert sentence(done.text).startswith("frame 5: frame 7 (plate.0007.exr)")
     assert sorted(path.name for path in (shot / "out").iterdir()) == ["0003.exr", "0004.exr"]
 
 
