@@ -1,6 +1,7 @@
 """The contest as a command, on a shot of six tiny frames."""
 
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def test_a_contest_can_be_stopped_and_goes_on_until_table_and_page_are_whole(dat
 
     stand_in = data.parent / "stand_in.py"
     stand_in.write_text(STAND_IN)
-    there = f"{sys.executable} {stand_in} {{style}} {{out}}"
+    there = f"{shlex.join([sys.executable, str(stand_in)])} {{style}} {{out}}"
     again = subprocess.run(
         command(data, *names, "plain patch=16", "--steps", "2", "--halvings", "1", "--ebsynth", there),
         capture_output=True, text=True,
