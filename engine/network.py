@@ -45,7 +45,7 @@ def build_generator(config: NetworkConfig) -> Generator:
 def _conv(
     inputs: int, outputs: int, size: int, stride: int = 1, *, bias: bool = True, padding_mode: Padding = "zeros"
 ) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=bias, padding_mode=padding_mode)
+    return nn.Conv2d(inputs, outputs, size, stride, (size - 1) // 2, bias=bias, padding_mode=padding_mode)
 
 
 def upsample(x: Tensor, mode: str = "nearest") -> Tensor:
@@ -151,9 +151,7 @@ class FastGenerator(Generator):
         self.halo = 22 + blocks * Block.REACH
 
         def linear(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
-            convolution = nn.Conv2d(
-                inputs, outputs, size, stride, (size - 1) // 2, bias=False, padding_mode="replicate"
-            )
+            convolution = _conv(inputs, outputs, size, stride, bias=False, padding_mode="replicate")
             return nn.Sequential(convolution, nn.BatchNorm2d(outputs))
 
         def layer(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
