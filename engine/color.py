@@ -7,9 +7,11 @@ inside every exported model, so that a host that knows nothing but ONNX needs no
 
 import difflib
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
 import PyOpenColorIO
 
@@ -133,28 +135,76 @@ ENCODED_LIMIT = 1 + 8 * 1.055 * (65504 ** (1 / GAMMA / 8) - 1)
 """The encoded value of 65504, the largest half float; `decode` never goes beyond it."""
 
 
+_TOE = 0.0031308
+"""The linear value up to which the curve is a straight line of this slope:"""
+_SLOPE = 12.92
+_BRIGHTER = 8 * 1.055
+"""Above 1: 1 + _BRIGHTER * (power^(1/8) - 1)."""
+
+_BLOCK = 1 << 14
+"""Values worked on at once: as many as fit the processor's nearest caches."""
+
+
 def encode(linear: np.ndarray) -> np.ndarray:
     """Scene-linear to the working encoding: float32, any shape, any finite value; 0..1 to 0..1."""
-    size = np.abs(np.asarray(linear), dtype=np.float32)
-    curve = np.asarray(np.power(size, np.float32(1 / GAMMA)))
-    # Few pixels are brighter than 1, so only those are worked on; and in place, since it is memory that takes the time.
-    if (bright := curve > 1).any():
-        curve[bright] = 1 + 8 * (np.sqrt(np.sqrt(np.sqrt(curve[bright]))) - 1)
-    curve *= np.float32(1.055)
-    curve -= np.float32(0.055)
-    np.multiply(size, np.float32(12.92), out=curve, where=size <= np.float32(0.0031308))
-    return np.copysign(curve, linear, out=curve, casting="same_kind")
+    return _in_blocks(_encode_sizes, linear)
 
 
 def decode(encoded: np.ndarray) -> np.ndarray:
     """The inverse of `encode`; values beyond +-ENCODED_LIMIT give +-65504."""
-    size = np.asarray(np.minimum(np.abs(np.asarray(encoded), dtype=np.float32), np.float32(ENCODED_LIMIT)))
-    curve = np.asarray(np.minimum(size, 1))
+    return _in_blocks(_decode_sizes, encoded)
+
+
+def _in_blocks(curve: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
+    """A curve of absolute values, float32 (1, N), mirrored for negative ones."""
+    source = np.ascontiguousarray(values, np.float32).reshape(1, -1)
+    result = np.empty_like(source)
+    for start in range(0, source.size, _BLOCK):
+        block = source[:, start : start + _BLOCK]
+        sizes = curve(np.abs(block))
+        result[:, start : start + _BLOCK] = np.copysign(sizes, block, out=sizes) if block.min() < 0 else sizes
+    return result.reshape(np.shape(values))
+
+
+def _power(base: np.ndarray, exponent: float) -> np.ndarray:
+    """A power of float32 (1, N), above 0: a sixth of the time that NumPy takes, wrong by less than 1e-6 of it."""
+    logarithm = cv2.log(base)
+    logarithm *= np.float32(exponent)
+    return cv2.exp(logarithm)
+
+
+def _encode_sizes(size: np.ndarray) -> np.ndarray:
+    curve = _power(np.maximum(size, np.float32(_TOE)), 1 / GAMMA)
+    # Few pixels are brighter than 1, so only those are worked on.
+    if curve.max() > 1:
+        bright = curve > 1
+        curve[bright] = 1 + 8 * (np.sqrt(np.sqrt(np.sqrt(curve[bright]))) - 1)
+    # The curve from where the line ends, and the line up to there.
+    curve -= _ENCODED_TOE
+    curve *= np.float32(1.055)
+    np.minimum(size, np.float32(_TOE), out=size)
+    size *= np.float32(_SLOPE)
+    curve += size
+    return curve
+
+
+def _decode_sizes(size: np.ndarray) -> np.ndarray:
+    np.minimum(size, np.float32(ENCODED_LIMIT), out=size)
+    curve = np.clip(size, np.float32(_SLOPE * _TOE), 1)
     curve += np.float32(0.055)
-    curve /= np.float32(1.055)
-    if (bright := size > 1).any():
-        above = (size[bright] - 1) / np.float32(8 * 1.055) + 1
+    curve *= np.float32(1 / 1.055)
+    if size.max() > 1:
+        bright = size > 1
+        above = (size[bright] - 1) / np.float32(_BRIGHTER) + 1
         curve[bright] *= np.square(np.square(np.square(above)))
-    np.power(curve, np.float32(GAMMA), out=curve)
-    np.divide(size, np.float32(12.92), out=curve, where=size <= np.float32(0.04045))
-    return np.copysign(curve, encoded, out=curve, casting="same_kind")
+    curve = _power(curve, GAMMA)
+    curve -= _DECODED_TOE
+    np.minimum(size, np.float32(_SLOPE * _TOE), out=size)
+    size *= np.float32(1 / _SLOPE)
+    curve += size
+    return curve
+
+
+# What the powers give where the line ends, in these very functions, so that 0 stays 0.
+_ENCODED_TOE = _power(np.full((1, 64), _TOE, np.float32), 1 / GAMMA)[0, 0]
+_DECODED_TOE = _power(np.full((1, 64), (_SLOPE * _TOE + 0.055) / 1.055, np.float32), GAMMA)[0, 0]

@@ -271,12 +271,13 @@ def work_matte(matte: Image, shape: tuple[int, int]) -> np.ndarray:
     return np.clip(cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA), 0, 1)
 
 
-def work_flow(field: np.ndarray) -> np.ndarray:
-    """A flow field at the working size, in pixels of it."""
-    height, width = field.shape[:2]
-    size = work_size(height, width)
-    scale = np.array([size[1] / width, size[0] / height], np.float32)
-    return cv2.resize(field, size[::-1], interpolation=cv2.INTER_AREA) * scale
+def work_flow(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A flow field of frames of this height and width at the working size, in pixels of it."""
+    height, width = work_size(*shape[:2])
+    method = cv2.INTER_AREA if field.shape[0] > height else cv2.INTER_LINEAR
+    return cv2.multiply(
+        cv2.resize(field, (width, height), interpolation=method), (width / shape[1], height / shape[0], 0, 0)
+    )
 
 
 def _require_one_shape(start: int, end: int, first: tuple[int, ...], second: tuple[int, ...]) -> None:
@@ -317,7 +318,7 @@ def _follow(vectors: Iterable[np.ndarray], cancel: Cancel) -> np.ndarray:
     flows = []
     for field in vectors:
         cancel()
-        flows.append(work_flow(field))
+        flows.append(work_flow(field, field.shape))
     total = reduce(compose, flows)
     return np.dstack([total, inside(total)]).astype(np.float32)[None]
 

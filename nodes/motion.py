@@ -1,8 +1,8 @@
 """Where things go from one frame to another: estimated (`Flow`) or as the renderer knows it (`Vectors`).
 
 Both give the same artefact, a flow field: float32 (H, W, 2), pixels, x right and y down. What lies at pixel x in frame
-t lies at x + flow[x] in frame t + offset. `consistent` says where such a field can be believed, `is_cut` where there is
-nothing to follow.
+t lies at x + flow[x] in frame t + offset. Estimated fields are coarser than the frame; `warp.enlarged` makes them fit.
+`consistent` says where such a field can be believed, `Cut` and `is_cut` where there is nothing to follow.
 """
 
 import math
@@ -19,7 +19,7 @@ from ..engine.image import Image
 from .node import Cancel, Fetch, Node, never
 from .parallel import in_parallel
 from .read import Read, ReadParams, refuse_nonfinite
-from .warp import compose, inside, warp
+from .warp import compose, enlarged, inside, warp
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ class FlowParams:
 class Flow(Node):
     """Optical flow by dense inverse search (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016).
 
-    Result: a flow field. Direct between the two frames, so it depends on no frame between them.
+    Result: a flow field as coarse as it is estimated, which takes a fraction of the space. Direct between the two
+    frames, so it depends on no frame between them.
     """
 
-    VERSION = 2
+    VERSION = 3
     ARTEFACT = True
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     params: FlowParams
@@ -92,7 +93,42 @@ class Flow(Node):
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         first, second = fetch("footage", frame), fetch("footage", frame + self.params.offset)
         cancel()
-        return estimate_flow(first, second, self.params.quality, cancel)
+        return _coarse_flow(first, second, self.params.quality, cancel)
+
+
+@dataclass(frozen=True)
+class CutParams:
+    """There are none."""
+
+
+class Cut(Node):
+    """Whether a cut lies between a frame and the next one there is: bool (), by `is_cut`."""
+
+    ARTEFACT = True
+    INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
+
+    def __init__(self, footage: Node):
+        super().__init__(CutParams(), footage=footage)
+
+    def frames(self) -> FrameRange:
+        """All frames but the last."""
+        return FrameRange.of(list(self.inputs["footage"].frames())[:-1])
+
+    def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
+        there = self.inputs["footage"].frames()
+        following = next(f for f in range(frame + 1, there.last + 1) if f in there)
+        return {"footage": (frame, following)}
+
+    def key_extra(self, frame: int) -> str:
+        return cv2.__version__
+
+    def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
+        pictures = []
+        for needed in self.frames_needed(frame)["footage"]:
+            cancel()
+            pictures.append(fetch("footage", needed))
+        cancel()
+        return np.array(is_cut(*pictures))
 
 
 @dataclass(frozen=True)
@@ -202,6 +238,10 @@ class Vectors(Node):
 
 def estimate_flow(first: Image, second: Image, quality: str = "medium", cancel: Cancel = never) -> np.ndarray:
     """The flow field from `first` to `second`, two pictures of one size. The same bits whatever the threads."""
+    return enlarged(_coarse_flow(first, second, quality, cancel), first.pixels.shape)
+
+
+def _coarse_flow(first: Image, second: Image, quality: str, cancel: Cancel) -> np.ndarray:
     if first.pixels.shape[:2] != second.pixels.shape[:2]:
         raise ShapeError(
             f"motion needs frames of one size, but one is {first.width}x{first.height} "
@@ -209,17 +249,25 @@ def estimate_flow(first: Image, second: Image, quality: str = "medium", cancel: 
             expected=first.pixels.shape[:2],
             actual=second.pixels.shape[:2],
         )
-    a, b = _codes(first, second)
+    settings = _QUALITIES[quality]
+    wanted = settings.halvings + max(0, math.ceil(math.log2(max(first.height, first.width) / 1280)))
+    halvings = max(0, min(wanted, int(math.log2(min(first.height, first.width) / _SMALLEST))))
+
+    def estimate(pictures: tuple[Image, Image]) -> np.ndarray:
+        return _dis(*_codes(*pictures, halvings=halvings), settings)
+
     # On a thread of its own, because it takes up to a second and cannot be asked to stop.
-    return in_parallel(lambda codes: _dis(*codes, _QUALITIES[quality]), [(a, b)], cancel)[0]
+    flow = in_parallel(estimate, [(first, second)], cancel)[0]
+    scale = first.width / flow.shape[1], first.height / flow.shape[0]
+    return cv2.multiply(flow, (*scale, 0, 0))
 
 
 _SMALLEST = 32
-"""Below this many pixels a side OpenCV's DIS crashes (8 px patches at a quarter, 12 px at half the resolution)."""
+"""Below this many pixels a side OpenCV's DIS may crash."""
 
 
 def _dis(first: np.ndarray, second: np.ndarray, quality: _Quality) -> np.ndarray:
-    """DIS on uint8 (H, W); smaller frames are extended by repeating their border."""
+    """DIS on uint8 (H, W), at this very size; smaller frames are extended by repeating their border."""
     height, width = first.shape
     missing = (0, max(0, _SMALLEST - height), 0, max(0, _SMALLEST - width))
     first, second = (cv2.copyMakeBorder(codes, *missing, cv2.BORDER_REPLICATE) for codes in (first, second))
@@ -227,9 +275,7 @@ def _dis(first: np.ndarray, second: np.ndarray, quality: _Quality) -> np.ndarray
     dis.setPatchSize(quality.patch)
     dis.setPatchStride(quality.stride)
     dis.setVariationalRefinementAlpha(quality.smoothness)
-    wanted = quality.halvings + max(0, math.ceil(math.log2(max(first.shape) / 1280)))
-    possible = int(math.log2(min(first.shape) / quality.patch))
-    dis.setFinestScale(min(wanted, possible))
+    dis.setFinestScale(0)
     flow = np.zeros((*first.shape, 2), np.float32)
     return np.ascontiguousarray(dis.calc(first, second, flow)[:height, :width])
 
@@ -239,26 +285,37 @@ _LUMA = np.array([[0.2126, 0.7152, 0.0722]], np.float32)
 
 
 def _luma(image: Image) -> np.ndarray:
-    return np.maximum(cv2.transform(np.ascontiguousarray(image.rgb), _LUMA), 0)
+    if image.pixels.shape[2] == 1:
+        return cv2.max(image.pixels[:, :, 0], 0)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return cv2.max(cv2.transform(np.ascontiguousarray(image.rgb), _LUMA), 0)
 
 
 def _typical(luma: np.ndarray) -> float:
     """A mean that one bright lamp does not decide, and that scales with the exposure."""
-    return float(np.sqrt(luma).mean()) ** 2
+    return float(cv2.mean(cv2.sqrt(luma))[0]) ** 2
 
 
-def _codes(*pictures: Image) -> list[np.ndarray]:
-    """Pictures to compare as the 8-bit greys that DIS takes: uint8 (H, W).
+def _codes(*pictures: Image, halvings: int = 0) -> list[np.ndarray]:
+    """Pictures to compare as the 8-bit greys that DIS takes: uint8 (H, W), or halved so many times.
 
     The curve is log(1 + luma / pivot): near-linear below the pivot, where noise rules, and logarithmic above it, where
     highlights would otherwise take all the codes. The pivot is three tenths of each picture's own typical luma, so
     neither the exposure of the plate nor a change of exposure between the pictures moves the flow.
     """
-    lumas = [_luma(picture) for picture in pictures]
-    curves = [cv2.log(luma * np.float32(1 / max(0.3 * _typical(luma), 1e-30)) + 1) for luma in lumas]
-    # Every fourth pixel of every fourth row is enough to find the range in. A picture with hardly any contrast is not
-    # stretched to the full range: that would be its noise.
-    low, high = np.percentile([curve[::4, ::4] for curve in curves], (0.5, 99.5))
+    curves = []
+    for picture in pictures:
+        luma = _luma(picture)
+        luma *= np.float32(1 / max(0.3 * _typical(luma), 1e-30))
+        luma += 1
+        curve = cv2.log(luma)
+        for _ in range(halvings):
+            size = max(1, curve.shape[1] // 2), max(1, curve.shape[0] // 2)
+            curve = cv2.resize(curve, size, interpolation=cv2.INTER_AREA)
+        curves.append(curve)
+    # Some of the pixels are enough to find the range in. A picture with hardly any contrast is not stretched to the
+    # full range: that would be its noise.
+    step = max(1, 4 >> halvings)
+    low, high = np.percentile([curve[::step, ::step] for curve in curves], (0.5, 99.5))
     scale = 255 / max(high - low, 0.1)
     return [np.rint(np.clip((curve - low) * scale, 0, 255)).astype(np.uint8) for curve in curves]
 

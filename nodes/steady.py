@@ -6,9 +6,10 @@ are in it along the motion of the footage, wherever the footage shows the same t
 on any machine; it then costs the painting of its neighbours, too.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
+import cv2
 import numpy as np
 
 from ..engine.color import decode
@@ -17,8 +18,8 @@ from ..engine.image import Image, unpremultiply, with_rgb
 from .motion import Vectors, consistent
 from .node import Cancel, Fetch, Node
 from .parallel import in_parallel
-from .temporal import BAND, Aligned, Neighbour, Temporal, align, encoded, measure_noise, weight
-from .warp import warp
+from .temporal import BAND, Encoded, Neighbour, Temporal, measure_noise, weight
+from .warp import enlarged, warp, warp_picture
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Steady(Temporal):
     vectors  the renderer's motion, used in place of estimated flow
     """
 
+    VERSION = 2
     INPUTS: ClassVar[tuple[str, ...]] = ("image", "footage")
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
     params: SteadyParams
@@ -57,12 +59,14 @@ class Steady(Temporal):
         if params.radius < 0:
             raise ParameterError(f"the steadiness' radius is {params.radius}: use 0 frames or more")
         super().__init__(params, footage, vectors, image=image, matte=matte)
+        self.inputs = {**self.inputs, "encoded": Encoded(footage), "painted": Encoded(image)}
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
-        needed = super().frames_needed(frame)
-        for name in ("image", "matte"):
+        needed = {**super().frames_needed(frame), "image": (frame,)}
+        frames = tuple(sorted((frame, *(frame + offset for offset in self.offsets(frame)))))
+        for name in ("encoded", "painted", "matte"):
             if name in self.inputs:
-                needed[name] = needed["footage"]
+                needed[name] = frames
         # The flow back, too, which tells what is hidden from one of the two frames.
         for offset in self.offsets(frame):
             back = f"motion{-offset:+d}"
@@ -84,26 +88,31 @@ class Steady(Temporal):
                     expected=footage.pixels.shape[:2],
                     actual=picture.pixels.shape[:2],
                 )
-        straight = unpremultiply(image)
-        center, painted = in_parallel(encoded, [unpremultiply(footage), straight], cancel)
-        views = in_parallel(
-            _view, [self._fetch(n, frame, fetch) for n in self.neighbours(frame, fetch, cancel)], cancel
-        )
-        (noise,) = in_parallel(lambda aligned: measure_noise(center, aligned), [[v.footage for v in views]], cancel)
+        center, painted = fetch("encoded", frame), fetch("painted", frame)
+        views = [self._view(offset, frame, fetch) for offset in self.neighbours(frame, fetch, cancel)]
+        seen = in_parallel(_View.seen, views, cancel)
+        brought = in_parallel(_View.brought, views, cancel)
+        neighbours = [view.footage for view in views]
+        (noise,) = in_parallel(lambda near: measure_noise(center, near), [neighbours], cancel)
         share = np.full(center.shape[:2], self.params.steadiness, np.float32)
         if matte is not None:
             share *= _coverage(matte)
+        straight = unpremultiply(image)
         rgb = np.empty_like(center)
 
         def average_band(top: int) -> None:
             rows = slice(max(0, top - 1), top + BAND + 1)  # the weights look at 3x3 pixels
             total = np.zeros_like(center[rows])
-            weights = np.ones(center[rows].shape[:2], np.float32)
-            for view in views:
-                counts = weight(center[rows], view.footage.rows(rows), noise[rows]) * view.seen[rows]
-                total += (view.painted[rows] - painted[rows]) * counts[..., None]
+            weights = np.ones(total.shape[:2], np.float32)
+            for neighbour, there, visible in zip(neighbours, brought, seen, strict=True):
+                aligned = neighbour.rows(rows)
+                counts = weight(aligned.pixels - center[rows], aligned, noise[rows]) * visible[rows]
+                change = there[rows] - painted[rows]
+                change *= cv2.merge([counts] * 3)
+                total += change
                 weights += counts
-            change = (total * (share[rows] / weights)[..., None])[top - rows.start :][:BAND]
+            total *= cv2.merge([share[rows] / weights] * 3)
+            change = total[top - rows.start :][:BAND]
             band = slice(top, top + len(change))
             # What does not change passes through to the last bit.
             rgb[band] = np.where(change == 0, straight[band], decode(painted[band] + change))
@@ -111,45 +120,40 @@ class Steady(Temporal):
         in_parallel(average_band, range(0, len(center), BAND), cancel)
         return with_rgb(image, rgb)
 
-    def _fetch(self, footage: Neighbour, frame: int, fetch: Fetch) -> "_Source":
-        there = frame + footage.offset
-        return _Source(
-            footage,
-            replace(footage, image=fetch("image", there)),
-            fetch(f"motion{-footage.offset:+d}", there),
+    def _view(self, offset: int, frame: int, fetch: Fetch) -> "_View":
+        there = frame + offset
+        pixels = fetch("encoded", there)
+        flow, back = (
+            enlarged(fetch(f"motion{way:+d}", start), pixels.shape)
+            for way, start in ((offset, frame), (-offset, there))
+        )
+        return _View(
+            Neighbour(offset, pixels, flow),
+            fetch("painted", there),
+            back,
             fetch("matte", there) if "matte" in self.inputs else None,
         )
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A neighbouring frame: its footage and its painting, the flow field back from there, and its matte."""
+class _View:
+    """A neighbouring frame: its footage and its painting, encoded, the flow field back from there, and its matte."""
 
     footage: Neighbour
-    painted: Neighbour
+    painted: np.ndarray
     back: np.ndarray
     matte: Image | None
 
+    def seen(self) -> np.ndarray:
+        """Where it shows something painted that the center frame shows, too: float32 (H, W), 0..1."""
+        seen = consistent(self.footage.flow, self.back).astype(np.float32)
+        if self.matte is not None:
+            seen *= warp(_coverage(self.matte), self.footage.flow)
+        return seen
 
-@dataclass(frozen=True)
-class _View:
-    """A neighbouring frame as it looks from the center frame.
-
-    painted  float32 (H, W, 3), encoded
-    seen     float32 (H, W), 0..1: where it shows something painted that the center frame shows, too
-    """
-
-    footage: Aligned
-    painted: np.ndarray
-    seen: np.ndarray
-
-
-def _view(source: _Source) -> _View:
-    flow = source.footage.flow
-    seen = consistent(flow, source.back).astype(np.float32)
-    if source.matte is not None:
-        seen *= warp(_coverage(source.matte), flow)
-    return _View(align(source.footage), align(source.painted).pixels, seen)
+    def brought(self) -> np.ndarray:
+        """The painting brought to where things are in the center frame: float32 (H, W, 3), encoded."""
+        return warp_picture(self.painted, self.footage.flow)
 
 
 def _coverage(matte: Image) -> np.ndarray:

@@ -56,7 +56,7 @@ class STMap(Temporal):
     guide's key frame is the same artefact as the guide's.
     """
 
-    VERSION = 2
+    VERSION = 3
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
     params: STMapParams
@@ -89,9 +89,10 @@ class STMap(Temporal):
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         needed = super().frames_needed(frame)
         near = self._near(frame)
-        ways = {f"way{page}": needed["footage"] for page in near}
+        around = tuple(sorted((frame, *(frame + offset for offset in self.offsets(frame)))))
+        ways = {f"way{page}": around for page in near}
         compared = {frame, *(self.keyframes[page] for page in near)}
-        looked_at = {"footage": tuple(sorted({*needed["footage"], *compared}))}
+        looked_at = {"footage": tuple(sorted(compared))}
         if "matte" in self.inputs:
             looked_at["matte"] = tuple(sorted(compared))
         return {**needed, **ways, **looked_at}
@@ -99,7 +100,10 @@ class STMap(Temporal):
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         picture = fetch("footage", frame)
         here = self._seen(frame, fetch)
-        neighbours = [(work_flow(other.flow), other.offset) for other in self.neighbours(frame, fetch, cancel)]
+        neighbours = [
+            (work_flow(fetch(f"motion{offset:+d}", frame), picture.pixels.shape), offset)
+            for offset in self.neighbours(frame, fetch, cancel)
+        ]
         near = self._near(frame)
         ways = []
         for page in near:

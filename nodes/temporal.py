@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 
 from ..engine.color import encode
-from ..engine.image import Image, unpremultiply
-from .motion import Flow, FlowParams, Vectors, is_cut
+from ..engine.image import unpremultiply
+from .motion import Cut, Flow, FlowParams, Vectors
 from .node import Cancel, Fetch, Node
-from .warp import inside, warp_picture
+from .parallel import in_parallel
+from .warp import positions, within
 
 BAND = 64
 """Rows worked on at once: what fits the processor's cache is several times faster than the whole picture."""
@@ -27,8 +28,9 @@ class Temporal(Node):
     footage  pictures of one size
     vectors  the renderer's motion, used in place of estimated flow
 
-    Inputs called "motion+1" and so on are made here, so that flow fields are results of their own, shared between
-    frames and kept on disk; they are no links of a graph. `params.radius` is the number of frames before and after.
+    Inputs called "motion+1" and so on and "cut" are made here, so that flow fields and cuts are results of their own,
+    shared between frames and kept on disk; they are no links of a graph. `params.radius` is the number of frames before
+    and after.
     """
 
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
@@ -38,7 +40,8 @@ class Temporal(Node):
         super().__init__(params, footage=footage, vectors=vectors, **others)
         motion = vectors or Flow(FlowParams(), footage)
         offsets = [offset for offset in range(-params.radius, params.radius + 1) if offset]
-        self.inputs = {**self.inputs, **{f"motion{offset:+d}": motion.towards(offset) for offset in offsets}}
+        ways = {f"motion{offset:+d}": motion.towards(offset) for offset in offsets}
+        self.inputs = {**self.inputs, **ways, "cut": Cut(footage)}
 
     def offsets(self, frame: int) -> list[int]:
         """Offsets of the neighbouring frames there are, those before from near to far, then those after."""
@@ -47,68 +50,93 @@ class Temporal(Node):
         return [step for step in steps if frame + step in there and frame in self.inputs[f"motion{step:+d}"].frames()]
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
-        offsets = self.offsets(frame)
-        footage = tuple(sorted((frame, *(frame + offset for offset in offsets))))
-        return {"footage": footage, **{f"motion{offset:+d}": (frame,) for offset in offsets}}
+        needed = {"footage": (frame,), **{f"motion{offset:+d}": (frame,) for offset in self.offsets(frame)}}
+        steps = sorted({0, *self.offsets(frame)})
+        if cuts := self._steps(frame + steps[0], frame + steps[-1]):
+            needed["cut"] = cuts
+        return needed
 
     def key_extra(self, frame: int) -> str:
         return cv2.__version__
 
-    def neighbours(self, frame: int, fetch: Fetch, cancel: Cancel) -> "list[Neighbour]":
+    def neighbours(self, frame: int, fetch: Fetch, cancel: Cancel) -> list[int]:
         """Those of `offsets` that no cut hides."""
-        found: list[Neighbour] = []
-        for direction in (-1, 1):
-            last = fetch("footage", frame)
-            for offset in self.offsets(frame):
-                if offset * direction < 0:
-                    continue
+        seen: list[int] = []
+        cut = {-1: False, 1: False}
+        at = {-1: frame, 1: frame}
+        for offset in self.offsets(frame):
+            direction = 1 if offset > 0 else -1
+            for step in self._steps(*sorted((at[direction], frame + offset))):
                 cancel()
-                other = fetch("footage", frame + offset)
-                if is_cut(last, other):
-                    break
-                found.append(Neighbour(offset, other, fetch(f"motion{offset:+d}", frame)))
-                last = other
-        return found
+                cut[direction] = cut[direction] or bool(fetch("cut", step))
+            at[direction] = frame + offset
+            if not cut[direction]:
+                seen.append(offset)
+        return seen
+
+    def _steps(self, first: int, last: int) -> tuple[int, ...]:
+        """The frames there are from `first` up to the one before `last`."""
+        there = self.inputs["footage"].frames()
+        return tuple(frame for frame in range(first, last) if frame in there)
+
+
+@dataclass(frozen=True)
+class EncodedParams:
+    """There are none."""
+
+
+class Encoded(Node):
+    """A picture's straight colour, encoded: float32 (H, W, 3). A node, so that each frame is encoded only once."""
+
+    INPUTS: ClassVar[tuple[str, ...]] = ("image",)
+
+    def __init__(self, image: Node):
+        super().__init__(EncodedParams(), image=image)
+
+    def key_extra(self, frame: int) -> str:
+        return cv2.__version__
+
+    def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
+        straight = unpremultiply(fetch("image", frame))
+        result = np.empty(straight.shape, np.float32)
+
+        def encode_band(top: int) -> None:
+            result[top : top + BAND] = encode(straight[top : top + BAND])
+
+        in_parallel(encode_band, range(0, len(straight), BAND), cancel)
+        return result
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A frame `offset` frames away, and the flow field that leads there."""
+    """A frame `offset` frames away, and where each pixel of the center frame lies in it.
+
+    pixels  float32 (H, W, 3), encoded
+    flow    float32 (H, W, 2)
+    """
 
     offset: int
-    image: Image
+    pixels: np.ndarray
     flow: np.ndarray
+
+    def rows(self, rows: slice) -> "Aligned":
+        """A band of it as it looks from the center frame."""
+        x, y = positions(self.flow[rows], rows.start)
+        pixels = cv2.remap(self.pixels, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return Aligned(self.offset, pixels.reshape(*x.shape, 3), within(x, y, self.pixels.shape))
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """A neighbour brought to the center frame.
+    """A band of a neighbour, brought to where things are in the center frame.
 
-    pixels   float32 (H, W, 3), encoded
-    visible  bool (H, W): where it lies within the frame
+    pixels   float32 (h, W, 3), encoded
+    visible  bool (h, W): where it lies within the frame
     """
 
     offset: int
     pixels: np.ndarray
     visible: np.ndarray
-
-    def rows(self, rows: slice) -> "Aligned":
-        """A band of it."""
-        return Aligned(self.offset, self.pixels[rows], self.visible[rows])
-
-
-def align(neighbour: Neighbour) -> Aligned:
-    """The neighbour as it looks from the center frame."""
-    pixels = encoded(unpremultiply(neighbour.image))
-    return Aligned(neighbour.offset, warp_picture(pixels, neighbour.flow), inside(neighbour.flow))
-
-
-def encoded(pixels: np.ndarray) -> np.ndarray:
-    """`color.encode`, band by band."""
-    result = np.empty(pixels.shape, np.float32)
-    for top in range(0, len(pixels), BAND):
-        result[top : top + BAND] = encode(pixels[top : top + BAND])
-    return result
 
 
 _TOLERANCE = 2.0
@@ -117,54 +145,73 @@ _TOLERANCE = 2.0
 _FADE = 0.1
 """How much weight a frame loses per frame of distance: motion is less sure over more frames."""
 
+LEAST_EXPONENT = np.float32(-30)
+"""Less than e^-30 no weight is: it would make no difference, and numbers next to 0 are ten times as slow."""
 
-def weight(center: np.ndarray, neighbour: Aligned, noise: np.ndarray) -> np.ndarray:
-    """How far a neighbour shows the same as the center frame (H, W, 3) at every pixel: float32 (H, W), 0..1.
 
-    noise  standard deviation of the noise at every pixel, in encoded values, float32 (H, W)
+def weight(difference: np.ndarray, neighbour: Aligned, noise: np.ndarray) -> np.ndarray:
+    """How far a neighbour shows the same as the center frame at every pixel: float32 (h, W), 0..1.
+
+    difference  neighbour less center frame, float32 (h, W, 3)
+    noise       standard deviation of the noise at every pixel, in encoded values, float32 (h, W)
     """
-    expected = 2 * center.shape[2] * np.square(noise)
     # Over 3x3 pixels, because the noise of one decides nothing, and a window larger than that blurs thin things.
-    squares = cv2.transform(np.square(neighbour.pixels - center), np.ones((1, 3), np.float32))
-    distance = cv2.blur(squares, (3, 3)) / expected
-    weight = np.exp(-_TOLERANCE * np.maximum(distance - 1, 0) - np.float32(_FADE * (abs(neighbour.offset) - 1)))
-    return weight * neighbour.visible
+    squares = cv2.transform(cv2.multiply(difference, difference), np.ones((1, 3), np.float32))
+    exponent = cv2.blur(squares, (3, 3))
+    # -tolerance * (distance - 1), where that is less than 0: distance 1 is what noise alone makes.
+    exponent /= np.square(noise)
+    exponent *= np.float32(-_TOLERANCE / (2 * difference.shape[2]))
+    exponent += np.float32(_TOLERANCE)
+    np.clip(exponent, LEAST_EXPONENT, 0, out=exponent)
+    exponent -= np.float32(_FADE * (abs(neighbour.offset) - 1))
+    share = cv2.exp(exponent)
+    share[~neighbour.visible] = 0
+    return share
 
 
 # ---- noise
 
 _BLOCK = 8
 _GROUPS = 8
+_COARSE = 4
 _LEAST = 0.25 / 255
 """No noise is taken to be less: the rounding of 8-bit footage alone has 0.29/255."""
 
 
-def measure_noise(center: np.ndarray, aligned: list[Aligned], given: float = 0.0) -> np.ndarray:
+def measure_noise(center: np.ndarray, neighbours: list[Neighbour], given: float = 0.0) -> np.ndarray:
     """The standard deviation of the noise at every pixel, in encoded values: float32 (H, W).
 
     Film and sensors are noisier in some tones than in others, so it is measured as a function of the brightness: the
     picture's blocks are grouped by it, and in each group the quietest fifth decides, since motion errors, texture and
     changes of light only ever add to what noise does.
 
-    given  the noise where it is known, in 1/255; 0: measured
+    center  the center frame, float32 (H, W, 3), encoded
+    given   the noise where it is known, in 1/255; 0: measured
     """
     if given > 0:
         return np.full(center.shape[:2], max(given / 255, _LEAST), np.float32)
-    # A part of the rows is enough to measure in: at most some 400 of them, in bands as high as a block.
-    step = max(1, len(center) // 400)
-    rows = np.flatnonzero(np.arange(len(center)) // _BLOCK % step == 0)
-    sample, nearest = center[rows], min((abs(a.offset) for a in aligned), default=0)
-    near = [a.pixels[rows] for a in aligned if abs(a.offset) == nearest]
-    power = np.concatenate([_blocks(energy).ravel() for energy in _energies(sample, near)])
-    tones = np.tile(_blocks(_brightness(sample)).ravel(), max(1, len(near)))
+    nearest = min((abs(n.offset) for n in neighbours), default=0)
+    near = [n for n in neighbours if abs(n.offset) == nearest]
+    # A part of the rows is enough to measure in: some 250 of them, in bands as high as a block.
+    every = max(1, round(len(center) / 250)) * _BLOCK
+    powers, tones = [], []
+    for top in range(0, len(center), every):
+        rows = slice(top, top + _BLOCK)
+        energies = _energies(center[rows], [n.rows(rows).pixels for n in near])
+        powers += [_blocks(energy).ravel() for energy in energies]
+        tones += [_blocks(_brightness(center[rows])).ravel()] * len(energies)
+    power, tone = np.concatenate(powers), np.concatenate(tones)
 
-    order = np.argsort(tones, kind="stable")
+    order = np.argsort(tone, kind="stable")
     groups = np.array_split(order, min(_GROUPS, max(1, len(order) // 32)))
-    curve_tones = [tones[group].mean() for group in groups]
+    curve_tones = [tone[group].mean() for group in groups]
     curve = [max(_LEAST, float(np.sqrt(np.percentile(power[group], 20)))) for group in groups]
-    # Brightness of blocks, again: a pixel's own value has the noise in it.
-    tone = cv2.blur(_brightness(center), (_BLOCK + 1, _BLOCK + 1))
-    return np.interp(tone, curve_tones, curve).astype(np.float32)
+    # Brightness of surroundings: a pixel's own value has the noise in it. They change slowly, so a quarter of the size
+    # is enough.
+    height, width = center.shape[:2]
+    small = cv2.resize(center, (-(-width // _COARSE), -(-height // _COARSE)), interpolation=cv2.INTER_AREA)
+    noise = np.interp(cv2.blur(_brightness(small), (3, 3)), curve_tones, curve).astype(np.float32)
+    return cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _brightness(pixels: np.ndarray) -> np.ndarray:
@@ -175,10 +222,15 @@ def _energies(center: np.ndarray, near: list[np.ndarray]) -> list[np.ndarray]:
     """Estimates of the noise's variance at every pixel, each (H, W): from the nearest frames, or this one alone."""
     if near:
         # The difference of two frames has the noise of both; the one that was resampled has lost three tenths of its.
-        return [np.square(pixels - center).mean(axis=2) / np.float32(1.7) for pixels in near]
+        return [_mean_square(pixels - center) / np.float32(1.7) for pixels in near]
     # Immerkaer, "Fast Noise Variance Estimation", CVIU 1996: a mask that sees no constant, slope or edge along an axis.
     mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
-    return [np.square(cv2.filter2D(center, -1, mask)).mean(axis=2)]
+    return [_mean_square(cv2.filter2D(center, -1, mask))]
+
+
+def _mean_square(values: np.ndarray) -> np.ndarray:
+    """Of the three channels: float32 (H, W)."""
+    return _brightness(cv2.multiply(values, values))
 
 
 def _blocks(values: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 A flow field is float32 (H, W, 2), pixels, x right and y down: what lies at pixel x in one frame lies at x + flow[x] in
 the other. So `warp(other, flow)` brings the other frame's content to where it is in the first ("backward" warping,
-which leaves no holes).
+which leaves no holes). Estimated fields are coarser than their frame until they are `enlarged`.
 """
 
 import cv2
@@ -12,20 +12,30 @@ _BAND = 64
 """Rows sampled at once: large temporary arrays cost more time to allocate than to fill."""
 
 
-def _positions(flow: np.ndarray, top: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Where the flow points, x and y, for rows that begin at `top`."""
+def positions(flow: np.ndarray, top: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Where the flow points, x and y, for rows that begin at `top`: float32 (H, W) each."""
     height, width = flow.shape[:2]
-    return (
-        flow[:, :, 0] + np.arange(width, dtype=np.float32),
-        flow[:, :, 1] + np.arange(top, top + height, dtype=np.float32)[:, None],
-    )
+    x, y = cv2.split(flow)
+    x += np.arange(width, dtype=np.float32)
+    y += np.arange(top, top + height, dtype=np.float32)[:, None]
+    return x, y
+
+
+def within(x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Which positions lie within a frame of this height and width: bool (H, W)."""
+    return (x >= 0) & (x <= shape[1] - 1) & (y >= 0) & (y <= shape[0] - 1)
 
 
 def inside(flow: np.ndarray) -> np.ndarray:
     """Where the flow points into the frame: bool (H, W). Elsewhere `warp` repeats the frame's border."""
-    height, width = flow.shape[:2]
-    x, y = _positions(flow)
-    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return within(*positions(flow), flow.shape)
+
+
+def enlarged(flow: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A flow field that is coarser than its frame, at the frame's height and width; its values stay as they are."""
+    if flow.shape[:2] == shape[:2]:
+        return flow
+    return cv2.resize(flow, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
 
 
 def warp(pixels: np.ndarray, flow: np.ndarray) -> np.ndarray:
@@ -34,7 +44,7 @@ def warp(pixels: np.ndarray, flow: np.ndarray) -> np.ndarray:
     pixels  float32 (H, W) or (H, W, C), C <= 4
     Returns a new array of the same shape. Zero flow returns the same values bit for bit.
     """
-    sampled = cv2.remap(pixels, *_positions(flow), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    sampled = cv2.remap(pixels, *positions(flow), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return sampled.reshape(pixels.shape)
 
 
@@ -50,7 +60,7 @@ def warp_picture(pixels: np.ndarray, flow: np.ndarray) -> np.ndarray:
     lowest, highest = cv2.erode(pixels, neighbours), cv2.dilate(pixels, neighbours)
     result = np.empty(pixels.shape, np.float32)
     for top in range(0, len(flow), _BAND):
-        x, y = _positions(flow[top : top + _BAND], top)
+        x, y = positions(flow[top : top + _BAND], top)
         sampled, low, high = (
             cv2.remap(source, x, y, method, borderMode=cv2.BORDER_REPLICATE)
             for source, method in (

@@ -43,7 +43,7 @@ from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.read import Read, ReadParams
 from fewstroke.nodes.render import Evaluator
 from fewstroke.nodes.shot import Painting, Shot, load_keyframes, stylized, with_exemplars
-from fewstroke.nodes.warp import compose, warp_picture
+from fewstroke.nodes.warp import compose, enlarged, warp_picture
 
 STEP_PIXELS = 40 * 32 * 32
 """What a budget in steps counts: those of forty patches of 32x32. Whoever learns from more pixels at once gets as many
@@ -385,10 +385,12 @@ class Carried(Node):
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         name, (first, *others) = self._way(frame)
-        total = fetch(name, first)
+        painting = fetch("painting", self.params.keyframe).pixels
+        shape = painting.shape
+        total = enlarged(fetch(name, first), shape)
         for other in others:
-            total = compose(total, fetch(name, other))
-        return Image(warp_picture(fetch("painting", self.params.keyframe).pixels, total))
+            total = compose(total, enlarged(fetch(name, other), shape))
+        return Image(warp_picture(painting, total))
 
 
 FLOORS = ("colour", "carried")

@@ -18,7 +18,7 @@ import numpy as np
 from fewstroke.nodes.motion import Flow, FlowParams, consistent
 from fewstroke.nodes.read import Read, ReadParams
 from fewstroke.nodes.render import Evaluator
-from fewstroke.nodes.warp import warp
+from fewstroke.nodes.warp import enlarged, warp
 
 NEAR = 4
 """Frames from the key frame to the one that is shown as near; the paper shows the fifth."""
@@ -114,9 +114,9 @@ class Sequence:
         for frame in self.judged:
             if frame + 1 not in self.judged:
                 continue
-            there = evaluate(forward, frame)
-            valid = consistent(there, evaluate(forward.towards(-1), frame + 1))
             now, after = (_picture(pictures / f"{f:04d}.png") for f in (frame, frame + 1))
+            there = enlarged(evaluate(forward, frame), now.shape)
+            valid = consistent(there, enlarged(evaluate(forward.towards(-1), frame + 1), now.shape))
             apart = np.abs(warp(after, there) - now)
             changes.append(apart.mean(axis=2)[valid].mean())
         return round(float(np.mean(changes)), 4)

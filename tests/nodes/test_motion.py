@@ -11,7 +11,8 @@ from standing import Footage, check_cancel, check_declared, check_keys, check_or
 
 from fewstroke.engine.errors import CancelledError, FrameMissingError, ImageError, ParameterError, ShapeError
 from fewstroke.engine.image import Alpha, Image
-from fewstroke.nodes.motion import Flow, FlowParams, Vectors, VectorsParams, consistent, estimate_flow, is_cut
+from fewstroke.nodes.motion import Cut, Flow, FlowParams, Vectors, VectorsParams, consistent, estimate_flow, is_cut
+from fewstroke.nodes.warp import enlarged
 
 
 def texture(seed: int, size: int = 200) -> np.ndarray:
@@ -34,7 +35,9 @@ def pan(frames: int = 6, step: tuple[int, int] = (3, -2)) -> Footage:
 @pytest.mark.parametrize("quality", ["fast", "medium"])
 @pytest.mark.parametrize("offset", [1, -1, 3])
 def test_flow_follows_a_translation(quality: str, offset: int) -> None:
-    flow = fresh_evaluator()(Flow(FlowParams(offset, quality), pan()), 3)
+    coarse = fresh_evaluator()(Flow(FlowParams(offset, quality), pan()), 3)
+    assert coarse.shape == (36, 48, 2)
+    flow = enlarged(coarse, (72, 96))
     assert flow.shape == (72, 96, 2) and flow.dtype == np.float32 and flow.flags.c_contiguous
     error = np.abs(flow - np.array([-3, 2]) * offset)[14:-14, 14:-14]
     assert np.median(error) < 0.1 and error.max() < 0.6
@@ -156,6 +159,17 @@ def test_cuts() -> None:
     assert not is_cut(shot[0], Image(shot[1].pixels * np.float32(1.4)))
     assert not is_cut(shot[0], Image(shot[1].pixels + noise))
     assert all(is_cut(picture, other) and is_cut(other, picture) for picture in shot)
+
+
+def test_a_cut_lies_before_the_next_frame_there_is() -> None:
+    pictures = {**pan(4).pictures, 7: window(texture(9), 50, 50), 9: window(texture(9), 51, 50)}
+    node = Cut(Footage({t: picture for t, picture in pictures.items() if t != 3}))
+    assert list(node.frames()) == [1, 2, 4, 7]
+    evaluate = fresh_evaluator()
+    assert [bool(evaluate(node, frame)) for frame in node.frames()] == [False, False, True, False]
+    check_order(node, [1, 2, 4, 7])
+    check_declared(node, 4)
+    check_cancel(node, 4)
 
 
 def test_cut_to_and_from_black_and_flashes() -> None:

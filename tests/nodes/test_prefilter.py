@@ -162,9 +162,15 @@ def test_missing_frames_are_left_out() -> None:
     shot = pan(5, frames=7)
     gaps = {t: p for t, p in shot.items() if t not in (3, 5)}
     node = Prefilter(PrefilterParams(radius=2), Footage(gaps))
-    assert node.frames_needed(4) == {"footage": (2, 4, 6), "motion-2": (4,), "motion+2": (4,)}
+    assert node.frames_needed(4) == {
+        "footage": (4,),
+        "encoded": (2, 4, 6),
+        "motion-2": (4,),
+        "motion+2": (4,),
+        "cut": (2, 4),
+    }
     check_declared(node, 4)
-    assert Prefilter(PrefilterParams(radius=2), Footage(gaps)).frames_needed(1)["footage"] == (1, 2)
+    assert Prefilter(PrefilterParams(radius=2), Footage(gaps)).frames_needed(1)["encoded"] == (1, 2)
 
 
 @pytest.mark.parametrize("alpha", [Alpha.PREMULTIPLIED, Alpha.STRAIGHT])
