@@ -355,6 +355,7 @@ class Guide(Node):
     The input "registration" is made here, as a result of its own; it is no link of a graph.
     """
 
+    VERSION = 2
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
     params: GuideParams
@@ -460,8 +461,9 @@ def _dominant_motion(deformation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     weights = sure
     for scale in (64, 32, 16, 8, 4, 2, 2, 2):
         # einsum adds in a fixed order; a matrix product may not, with another number of threads.
-        normal = np.einsum("ni,nj,n->ij", places, places, weights) + 1e-6 * np.eye(3)
-        motion = np.linalg.solve(normal, np.einsum("ni,nk,n->ik", places, sample[:, :2], weights))
+        weighted = places * weights[:, None]
+        normal = np.einsum("ni,nj->ij", weighted, places) + 1e-6 * np.eye(3)
+        motion = np.linalg.solve(normal, np.einsum("ni,nk->ik", weighted, sample[:, :2]))
         error = np.square(sample[:, :2] - places @ motion).sum(axis=1)
         weights = sure / np.square(1 + error / scale**2)
     return np.eye(2) + motion[:2].T, motion[2]
@@ -521,20 +523,40 @@ def _mixture(
     """Each pixel's mean of the points' colours and a little grey, weighted by the Gaussians: float32 (h, w, 3), 0..1.
 
     The Gaussians are round whatever the deformation did to the surroundings (the paper's reason to take Gaussians).
+    They are products of one Gaussian across and one down, so a block of the picture is a sum of products of those few
+    that reach it.
     """
     height, width = shape
     sigma = sigma * height / REFERENCE_HEIGHT
     reach = 5 * sigma
-    total = np.zeros((height, width, 4))
-    x, y = np.arange(width), np.arange(height)
-    for index, (place, color, weight) in enumerate(zip(places, colors, weights, strict=True)):
-        if index % 256 == 0:
-            cancel()
-        (left, top), (right, bottom) = np.ceil(place - reach).astype(int), np.floor(place + reach).astype(int) + 1
-        columns, rows = slice(max(left, 0), max(right, 0)), slice(max(top, 0), max(bottom, 0))
-        if weight == 0 or columns.start >= width or rows.start >= height:
-            continue
-        across = np.exp(np.square(x[columns] - place[0]) / (-2 * sigma**2))
-        down = np.exp(np.square(y[rows] - place[1]) / (-2 * sigma**2)) * weight
-        total[rows, columns] += (down[:, None] * across)[..., None] * np.append(color, 1)
-    return ((total[..., :3] + GREY / 2) / (total[..., 3:] + GREY)).astype(np.float32)
+    seen = weights > 0
+    places = places[seen]
+    paint = np.column_stack([colors, np.ones(len(colors))]) * weights[:, None]
+    paint = paint[seen].astype(np.float32)[..., None]
+    across, down = (_bell(np.arange(size) - places[:, axis, None], sigma) for axis, size in ((0, width), (1, height)))
+    total = np.empty((4, height, width), np.float32)
+    middle = (_BLOCK - 1) / 2
+    for top in range(0, height, _BLOCK):
+        cancel()
+        rows = slice(top, top + _BLOCK)
+        beside = np.flatnonzero(np.abs(places[:, 1] - top - middle) < reach + middle)
+        painted = paint[beside] * down[beside, None, rows]
+        for left in range(0, width, _BLOCK):
+            columns = slice(left, left + _BLOCK)
+            near = np.flatnonzero(np.abs(places[beside, 0] - left - middle) < reach + middle)
+            # einsum adds in a fixed order; a matrix product may not, with another number of threads.
+            total[:, rows, columns] = np.einsum("kcy,kx->cyx", painted[near], across[beside[near], columns])
+    weight = total[3] + np.float32(GREY)
+    return cv2.merge([(plane + np.float32(GREY / 2)) / weight for plane in total[:3]])
+
+
+_BLOCK = 32
+"""Rows and columns of a block of the mixture: the fewer, the fewer Gaussians reach it."""
+
+
+def _bell(distance: np.ndarray, sigma: float) -> np.ndarray:
+    """A Gaussian, float32."""
+    exponent = np.square(distance).astype(np.float32)
+    exponent /= np.float32(-2 * sigma**2)
+    # Not nearer to 0 than this, where numbers are slow.
+    return cv2.exp(np.maximum(exponent, np.float32(-30)))

@@ -16,8 +16,8 @@ from ..engine.image import Image
 from .guide import REFERENCE_HEIGHT, Register, RegisterParams, work_flow, work_matte, work_picture
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
-from .temporal import Temporal
-from .warp import compose, inside, warp
+from .temporal import LEAST_EXPONENT, Temporal
+from .warp import positions, warp, within
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,7 @@ class WayBack(Node):
     0..1.
     """
 
+    VERSION = 2
     INPUTS: ClassVar[tuple[str, ...]] = ("registration",)
 
     def __init__(self, registration: Register):
@@ -199,6 +200,9 @@ to what training shows the network."""
 SOFTNESS = 1.0
 """Standard deviation, pixels of the working size, over which neighbouring pixels agree on where they came from."""
 
+SURROUNDINGS = 16.0
+"""Standard deviation of the surroundings, pixels of the working size, that lead back where nothing came to lie."""
+
 TOLERANCE = 2.0
 """Ways that lead this far apart, pixels of a frame of REFERENCE_HEIGHT, lead to different places. It also keeps out
 what the flow leads to where something is hidden in one of the frames; the flow back, asked as well, changed nothing."""
@@ -212,18 +216,26 @@ _MARGIN = 4
 def _agree(own: np.ndarray, others: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """A layer's way back, averaged with those of other frames (h, w, 3) and the flow fields that lead there: float32
     (h, w, 2)."""
-    tolerance = TOLERANCE * len(own) / REFERENCE_HEIGHT
-    way = np.ascontiguousarray(own[..., :2])
-    weights = np.maximum(own[..., 2:], np.float32(HIDDEN))
-    total = way * weights
+    closeness = np.float32(-1 / (TOLERANCE * len(own) / REFERENCE_HEIGHT) ** 2)
+    way, sure = np.ascontiguousarray(own[..., :2]), own[..., 2]
+    weights = np.maximum(sure, np.float32(HIDDEN))
+    total = np.zeros_like(way)
     for flow, other in others:
-        there = compose(flow, np.ascontiguousarray(other[..., :2]))
-        apart = np.square(there - way).sum(axis=2, keepdims=True) / np.float32(tolerance**2)
-        laid = warp(np.ascontiguousarray(other[..., 2]), flow) * inside(flow)
-        weight = laid[..., None] * np.exp(-apart)
-        total += there * weight
-        weights += weight
-    return total / weights
+        x, y = positions(flow)
+        there = cv2.remap(other, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        right, down, laid = cv2.split(there)
+        apart = cv2.merge([right, down])
+        apart += flow
+        apart -= way
+        share = cv2.transform(cv2.multiply(apart, apart), np.ones((1, 2), np.float32))
+        share *= closeness
+        share = cv2.exp(np.maximum(share, LEAST_EXPONENT))
+        share *= laid
+        share *= within(x, y, own.shape)
+        apart *= cv2.merge([share, share])
+        total += apart
+        weights += share
+    return way + total / cv2.merge([weights, weights])
 
 
 def _confidence(way: np.ndarray, laid: np.ndarray, here: _Seen, there: _Seen, layer: int) -> np.ndarray:
@@ -250,13 +262,13 @@ def _in_picture(layers: list[np.ndarray], picture: Image, matte: Image | None) -
     grown = []
     for layer in layers:
         height, width = layer.shape[:2]
-        parts = layer / np.array([width, -height, 1], np.float32)  # of the picture, t up
+        parts = cv2.multiply(layer, (1 / width, -1 / height, 1, 0))  # of the picture, t up
         grown.append(cv2.resize(parts, size, interpolation=cv2.INTER_LINEAR))
     there = grown[0]
     if matte is not None:
         # Not mixed: halfway between two places lies a third.
         subject = work_matte(matte, there.shape[:2]) > 0.5
-        there = np.where(subject[..., None], grown[1], there)
+        cv2.copyTo(grown[1], subject.astype(np.uint8), there)
     there[..., 0] += (np.arange(picture.width, dtype=np.float32) + 0.5) / picture.width
     there[..., 1] += 1 - (np.arange(picture.height, dtype=np.float32)[:, None] + 0.5) / picture.height
     return there
@@ -273,24 +285,30 @@ def _inverse(deformation: np.ndarray) -> np.ndarray:
     height, width = deformation.shape[:2]
     if not deformation.any():  # lost, as over a cut
         return np.zeros_like(deformation)
-    weight = np.maximum(deformation[..., 2].astype(np.float64), HIDDEN) ** 2
-    values = np.stack([-deformation[..., 0] * weight, -deformation[..., 1] * weight, weight, np.ones_like(weight)])
-    size = height + 2 * _MARGIN, width + 2 * _MARGIN
-    x, y = (
-        np.clip(deformation[..., axis] + np.arange(length, dtype=np.float32).reshape(shape) + _MARGIN, 0, limit - 1.001)
-        for axis, length, shape, limit in ((0, width, (1, -1), size[1]), (1, height, (-1, 1), size[0]))
-    )
-    left, top = x.astype(int), y.astype(int)
-    laid = np.zeros((4, size[0] * size[1]))
-    for right in (0, 1):
-        for below in (0, 1):
-            near = np.abs(1 - right - (x - left)) * np.abs(1 - below - (y - top))
-            place = ((top + below) * size[1] + left + right).ravel()
-            for total, value in zip(laid, values, strict=True):
-                total += np.bincount(place, (value * near).ravel(), size[0] * size[1])
-    picture = np.ascontiguousarray(laid.reshape(4, *size).transpose(1, 2, 0), np.float32)
+    from scipy import sparse  # here, since importing it takes longer than a frame without a guide layer
+
+    right, down, sure = cv2.split(deformation)
+    weight = np.square(np.maximum(sure, np.float32(HIDDEN)))
+    values = cv2.merge([-right * weight, -down * weight, weight, np.ones_like(weight)])
+    rows, columns = height + 2 * _MARGIN, width + 2 * _MARGIN
+    right += np.arange(_MARGIN, _MARGIN + width, dtype=np.float32)
+    down += np.arange(_MARGIN, _MARGIN + height, dtype=np.float32)[:, None]
+    x, y = np.clip(right, 0, columns - 1.001), np.clip(down, 0, rows - 1.001)
+    left, top = x.astype(np.int32), y.astype(np.int32)
+    x -= left
+    y -= top
+    # Each pixel is a column of a sparse matrix: the four places it is laid down on, and its parts there.
+    first = top * columns + left
+    places = cv2.merge([first, first + 1, first + columns, first + columns + 1])
+    parts = cv2.merge([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y])
+    starts = np.arange(0, 4 * first.size + 1, 4, dtype=np.int32)
+    laying = sparse.csc_matrix((parts.ravel(), places.ravel(), starts), (rows * columns, first.size))
+    picture = (laying @ values.reshape(-1, 4)).reshape(rows, columns, 4)
     near = cv2.GaussianBlur(picture, (0, 0), SOFTNESS)
-    # Where nothing came to lie, the way back is that of the wider surroundings.
-    found = near + np.float32(1e-4) * cv2.GaussianBlur(picture, (0, 0), 16)
-    ways = found[..., :2] / (found[..., 2:3] + np.float32(1e-12))
-    return np.dstack([ways, np.minimum(1, 2 * near[..., 3])])[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+    # Where nothing came to lie, the way back is that of the wider surroundings; they need no detail.
+    small = cv2.resize(picture, (-(-columns // 4), -(-rows // 4)), interpolation=cv2.INTER_AREA)
+    wide = cv2.resize(cv2.GaussianBlur(small, (0, 0), SURROUNDINGS / 4), (columns, rows))
+    inner = np.s_[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+    found = cv2.split(near[inner] + np.float32(1e-4) * wide[inner])
+    weight = found[2] + np.float32(1e-12)
+    return cv2.merge([found[0] / weight, found[1] / weight, np.minimum(1, 2 * near[inner][..., 3])])
