@@ -70,7 +70,7 @@ class _Registration(Node):
     Inputs called "step+1" and so on are made here, as results of their own; they are no links of a graph.
     """
 
-    VERSION = 2
+    VERSION = 3
     ARTEFACT = True
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
