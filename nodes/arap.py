@@ -365,9 +365,9 @@ def _corners(values: np.ndarray, near: tuple[np.ndarray, np.ndarray]) -> Iterato
     """For every pixel the values (C, h, w) at each of the four points round it: (C, H, W), in the order of `shares`."""
     top, left = near
     for right in (0, 1):
-        beside = values[:, :, left + right]
+        beside = np.take(values, left + right, axis=2)
         for below in (0, 1):
-            yield beside[:, top + below]
+            yield np.take(beside, top + below, axis=1)
 
 
 def _squared(values: np.ndarray) -> np.ndarray:

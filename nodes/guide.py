@@ -56,6 +56,28 @@ class RegisterParams:
     interval: int = 4
 
 
+@dataclass(frozen=True)
+class WorkPictureParams:
+    """There are none."""
+
+
+class WorkPicture(Node):
+    """A frame as it is registered: float32 (h, w, 3), see `work_picture`. A node, so that it is made only once."""
+
+    INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
+
+    def __init__(self, footage: Node):
+        super().__init__(WorkPictureParams(), footage=footage)
+
+    def key_extra(self, frame: int) -> str:
+        return cv2.__version__
+
+    def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
+        picture = fetch("footage", frame)
+        cancel()
+        return work_picture(picture)
+
+
 class _Registration(Node):
     """What `Span` and `Register` share.
 
@@ -67,7 +89,7 @@ class _Registration(Node):
     matte    the subject's coverage
     vectors  the renderer's motion, used in place of matching; then the matte is not needed, and not used
 
-    Inputs called "step+1" and so on are made here, as results of their own; they are no links of a graph.
+    Inputs called "picture", "step+1" and so on are made here, as results of their own; they are no links of a graph.
     """
 
     VERSION = 3
@@ -81,7 +103,7 @@ class _Registration(Node):
             raise ParameterError(f"the guide's interval is {params.interval}: use 1 frame or more between anchors")
         super().__init__(params, footage=footage, matte=None if vectors else matte, vectors=vectors)
         steps = {f"step{offset:+d}": vectors.towards(offset) for offset in (-1, 1)} if vectors else {}
-        self.inputs = {**self.inputs, **steps}
+        self.inputs = {**self.inputs, **steps, "picture": WorkPicture(footage)}
 
     def _path(self, frame: int) -> list[int]:
         """The footage's frames from the key frame to this one, both included."""
@@ -91,7 +113,7 @@ class _Registration(Node):
         return path if frame >= key else path[::-1]
 
     def _reads_of_walk(self, path: Sequence[int]) -> dict[str, tuple[int, ...]]:
-        reads = self._reads_of_match(path[0], path[-1])
+        reads = {**self._reads_of_match(path[0], path[-1]), "footage": (path[0], path[-1])}
         if "vectors" in self.inputs:
             reads[_step(path)] = tuple(path[:-1])
         return reads
@@ -114,7 +136,7 @@ class _Registration(Node):
         return still
 
     def _reads_of_match(self, start: int, end: int) -> dict[str, tuple[int, ...]]:
-        return {name: (start, end) for name in ("footage", "matte") if name in self.inputs}
+        return {name: (start, end) for name in ("picture", "matte") if name in self.inputs}
 
     def _match(self, start: int, end: int, known: np.ndarray | None, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         """The deformation between two frames by their pictures, starting from what is known of it, if anything."""
@@ -123,7 +145,7 @@ class _Registration(Node):
             return found if _seen(found) >= SEEN else _lost(found)
         pictures = []
         for frame in (start, end):
-            pictures.append(work_picture(fetch("footage", frame)))
+            pictures.append(fetch("picture", frame))
             cancel()
         source, target = pictures
         _require_one_shape(start, end, source.shape[:2], target.shape[:2] if known is None else known.shape[1:3])
@@ -226,6 +248,8 @@ class Register(_Registration):
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         path = self._path(frame)
+        if len(path) == 1:
+            return {"footage": (frame,)}
         spans, rest = self._pieces(path)
         needed: dict[str, tuple[int, ...]] = {name: (last,) for name, last in spans}
         for reads in (self._reads_of_walk(rest) if len(rest) > 1 else {}, self._reads_of_match(path[0], frame)):

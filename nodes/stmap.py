@@ -13,7 +13,7 @@ import numpy as np
 
 from ..engine.errors import ParameterError
 from ..engine.image import Image
-from .guide import REFERENCE_HEIGHT, Register, RegisterParams, work_flow, work_matte, work_picture
+from .guide import REFERENCE_HEIGHT, Register, RegisterParams, WorkPicture, work_flow, work_matte
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
 from .temporal import LEAST_EXPONENT, Temporal
@@ -52,8 +52,8 @@ class STMap(Temporal):
 
     keyframes   in the order in which they lie, from the top
 
-    Inputs as of `Guide`. The inputs "way0" and so on, by key frame, are made here; the registration behind that of the
-    guide's key frame is the same artefact as the guide's.
+    Inputs as of `Guide`. The inputs "picture" and, by key frame, "way0" and so on are made here; the registration behind
+    that of the guide's key frame is the same artefact as the guide's.
     """
 
     VERSION = 3
@@ -74,7 +74,7 @@ class STMap(Temporal):
             f"way{page}": WayBack(Register(RegisterParams(key, params.interval), footage, matte, vectors))
             for page, key in enumerate(self.keyframes)
         }
-        self.inputs = {**self.inputs, **ways}
+        self.inputs = {**self.inputs, **ways, "picture": WorkPicture(footage)}
 
     def offsets(self, frame: int) -> list[int]:
         """As of `Temporal`; a key frame leads to itself, and need not ask."""
@@ -91,10 +91,8 @@ class STMap(Temporal):
         near = self._near(frame)
         around = tuple(sorted((frame, *(frame + offset for offset in self.offsets(frame)))))
         ways = {f"way{page}": around for page in near}
-        compared = {frame, *(self.keyframes[page] for page in near)}
-        looked_at = {"footage": tuple(sorted(compared))}
-        if "matte" in self.inputs:
-            looked_at["matte"] = tuple(sorted(compared))
+        compared = tuple(sorted({frame, *(self.keyframes[page] for page in near)}))
+        looked_at = {name: compared for name in ("picture", "matte") if name in self.inputs}
         return {**needed, **ways, **looked_at}
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
@@ -131,7 +129,7 @@ class STMap(Temporal):
         return Image(np.where((second > first)[..., None], ways[1], ways[0]))
 
     def _seen(self, frame: int, fetch: Fetch) -> "_Seen":
-        colors = cv2.GaussianBlur(work_picture(fetch("footage", frame)), (0, 0), GRAIN)
+        colors = cv2.GaussianBlur(fetch("picture", frame), (0, 0), GRAIN)
         return _Seen(colors, fetch("matte", frame) if "matte" in self.inputs else None)
 
 

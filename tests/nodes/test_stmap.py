@@ -125,7 +125,8 @@ def test_frames_agree_with_their_neighbours_on_where_a_place_is() -> None:
 def test_a_key_frame_and_exact_motion_need_no_neighbours(frames: tuple[int, ...]) -> None:
     node = NODES["vectors" if frames else "plain"](STMapParams((5,)))
     for frame in (5, *frames):
-        assert set(node.frames_needed(frame)["footage"]) == {5, frame}
+        assert set(node.frames_needed(frame)["picture"]) == {5, frame}
+        assert "cut" not in node.frames_needed(frame)
 
 
 def test_a_shadow_leaves_the_confidence_alone_and_another_thing_does_not() -> None:
