@@ -52,8 +52,8 @@ class STMap(Temporal):
 
     keyframes   in the order in which they lie, from the top
 
-    Inputs as of `Guide`. The inputs "picture" and, by key frame, "way0" and so on are made here; the registration behind
-    that of the guide's key frame is the same artefact as the guide's.
+    Inputs as of `Guide`. The inputs "picture" and, by key frame, "way0" and so on are made here; the registration
+    behind that of the guide's key frame is the same artefact as the guide's.
     """
 
     VERSION = 3
