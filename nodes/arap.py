@@ -346,7 +346,7 @@ class _Lattice:
         height, width = self.size
         # A point p at Q moves a pixel z by (R - 1) z + (Q - R p).
         turn, shift = rotation - 1, result - rotation * self.points
-        motion = np.stack([turn.real, turn.imag, shift.real, shift.imag]).astype(np.float32)
+        motion = np.stack([np.real(turn), np.imag(turn), np.real(shift), np.imag(shift)]).astype(np.float32)
         mixed = np.zeros((4, height, width), np.float32)
         for share, corner in zip(self.shares, _corners(motion, self.near), strict=True):
             corner *= share
@@ -371,7 +371,7 @@ def _corners(values: np.ndarray, near: tuple[np.ndarray, np.ndarray]) -> Iterato
 
 
 def _squared(values: np.ndarray) -> np.ndarray:
-    return np.square(values.real) + np.square(values.imag)
+    return np.square(np.real(values)) + np.square(np.imag(values))
 
 
 def _rotations(
@@ -408,7 +408,7 @@ def _solve(bonds: list[np.ndarray], weight: np.ndarray, right: np.ndarray) -> np
     # SuperLU's settings for symmetric, positive definite systems, and what was quickest for lattices of this size.
     options = {"SymmetricMode": True}
     factor = splu(system, permc_spec="NATURAL", diag_pivot_thresh=0.0, relax=4, panel_size=4, options=options)
-    sides = np.stack([right.real.ravel(), right.imag.ravel()], -1)[pattern.order]
+    sides = np.stack([np.real(right).ravel(), np.imag(right).ravel()], -1)[pattern.order]
     result = np.empty(weight.size, np.complex128)
     result[pattern.order] = factor.solve(sides) @ (1, 1j)
     return result.reshape(weight.shape)

@@ -297,11 +297,10 @@ def work_matte(matte: Image, shape: tuple[int, int]) -> np.ndarray:
 
 def work_flow(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A flow field of frames of this height and width at the working size, in pixels of it."""
-    height, width = work_size(*shape[:2])
+    height, width = work_size(shape[0], shape[1])
     method = cv2.INTER_AREA if field.shape[0] > height else cv2.INTER_LINEAR
-    return cv2.multiply(
-        cv2.resize(field, (width, height), interpolation=method), (width / shape[1], height / shape[0], 0, 0)
-    )
+    scale = np.array([width / shape[1], height / shape[0]], np.float32)
+    return cv2.resize(field, (width, height), interpolation=method) * scale
 
 
 def _require_one_shape(start: int, end: int, first: tuple[int, ...], second: tuple[int, ...]) -> None:

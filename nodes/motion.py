@@ -256,12 +256,12 @@ def _coarse_flow(first: Image, second: Image, quality: str, cancel: Cancel) -> n
     halvings = max(0, min(wanted, int(math.log2(min(first.height, first.width) / _SMALLEST))))
 
     def estimate(pictures: tuple[Image, Image]) -> np.ndarray:
-        return _dis(*_codes(*pictures, halvings=halvings), settings)
+        first_codes, second_codes = _codes(*pictures, halvings=halvings)
+        return _dis(first_codes, second_codes, settings)
 
     # On a thread of its own, because it takes up to a second and cannot be asked to stop.
     flow = in_parallel(estimate, [(first, second)], cancel)[0]
-    scale = first.width / flow.shape[1], first.height / flow.shape[0]
-    return cv2.multiply(flow, (*scale, 0, 0))
+    return flow * np.array([first.width / flow.shape[1], first.height / flow.shape[0]], np.float32)
 
 
 _SMALLEST = 32
@@ -288,8 +288,9 @@ _LUMA = np.array([[0.2126, 0.7152, 0.0722]], np.float32)
 
 def _luma(image: Image) -> np.ndarray:
     if image.pixels.shape[2] == 1:
-        return cv2.max(image.pixels[:, :, 0], 0)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    return cv2.max(cv2.transform(np.ascontiguousarray(image.rgb), _LUMA), 0)
+        return np.maximum(image.pixels[:, :, 0], 0)
+    luma = cv2.transform(np.ascontiguousarray(image.rgb), _LUMA)
+    return np.maximum(luma, 0, out=luma)
 
 
 def _typical(luma: np.ndarray) -> float:

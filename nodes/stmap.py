@@ -260,7 +260,7 @@ def _in_picture(layers: list[np.ndarray], picture: Image, matte: Image | None) -
     grown = []
     for layer in layers:
         height, width = layer.shape[:2]
-        parts = cv2.multiply(layer, (1 / width, -1 / height, 1, 0))  # of the picture, t up
+        parts = layer / np.array([width, -height, 1], np.float32)  # of the picture, t up
         grown.append(cv2.resize(parts, size, interpolation=cv2.INTER_LINEAR))
     there = grown[0]
     if matte is not None:

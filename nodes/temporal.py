@@ -50,7 +50,8 @@ class Temporal(Node):
         return [step for step in steps if frame + step in there and frame in self.inputs[f"motion{step:+d}"].frames()]
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
-        needed = {"footage": (frame,), **{f"motion{offset:+d}": (frame,) for offset in self.offsets(frame)}}
+        needed: dict[str, tuple[int, ...]] = {"footage": (frame,)}
+        needed |= {f"motion{offset:+d}": (frame,) for offset in self.offsets(frame)}
         steps = sorted({0, *self.offsets(frame)})
         if cuts := self._steps(frame + steps[0], frame + steps[-1]):
             needed["cut"] = cuts
