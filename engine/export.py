@@ -326,8 +326,11 @@ def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str
     if node.target is F.avg_pool2d:
         size: Any = [node.args[1]] * 2
         return graph.add("AveragePool", value(node.args[0]), kernel_shape=size, strides=size)
-    if node.target in (torch.tanh, torch.sqrt):
-        return graph.add("Tanh" if node.target is torch.tanh else "Sqrt", value(node.args[0]))
+    functions = {torch.tanh: "Tanh", torch.sqrt: "Sqrt", torch.abs: "Abs"}
+    if node.target in functions:
+        return graph.add(functions[node.target], value(node.args[0]))
+    if node.target is torch.mean:
+        return graph.add("ReduceMean", value(node.args[0]), axes=[node.args[1]], keepdims=int(node.kwargs["keepdim"]))
     if node.target is torch.clamp:
         return graph.add("Clip", *(value(argument) for argument in node.args))
     if node.target is torch.cat:
