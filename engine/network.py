@@ -115,8 +115,9 @@ class PaperGenerator(Generator):
 
 SEEN = 8
 """Channels of what `fast` sees at full resolution with an ST map: the frame, the painting, how far the plates differ,
-and the confidence. ONNX Runtime has fast convolutions for multiples of eight; with all three differences, ten, it was no
-better (240 steps: `bust` psnr 22.5, with their mean 22.9; `still_life` 19.3 both)."""
+and the confidence. ONNX Runtime has fast convolutions for multiples of eight. With the difference of every channel,
+and so ten and two more, it was no better (240 steps: `bust` psnr 22.5, with their mean 22.9; `still_life` 19.3 both).
+"""
 
 DOUBTED, BELIEVED = 0.1, 0.3
 """Once it has learnt, `fast` paints of its own where it would mix in less of the exemplar than the first, and copies
