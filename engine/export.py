@@ -11,6 +11,7 @@ one is deprecated, the new one takes longer than a frame of live preview may and
 import copy
 import operator
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -22,7 +23,6 @@ import torch.nn.functional as F
 from numpy.polynomial import Chebyshev, Polynomial
 from onnx import TensorProto, helper, numpy_helper
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .color import ENCODED_LIMIT, GAMMA, decode, encode
@@ -47,7 +47,7 @@ class _Graph:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
-        self._sizes: dict[str, onnx.ValueInfoProto] = {}
+        self._divisors: dict[str, Fraction] = {}
         self._joined: dict[str, dict[tuple[int, int], str]] = {}
 
     def add(self, operation: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
@@ -61,11 +61,14 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
-    def size(self, picture: str, channels: int, divisor: int) -> None:
-        """Says that a picture is a part of the padded frame's height and width. ONNX cannot infer it, and where ONNX
-        Runtime does not know that two pictures are of one size, it does not add them within a convolution."""
-        names = [f"{side}_{divisor}" for side in ("height", "width")]
-        self._sizes[picture] = helper.make_tensor_value_info(picture, TensorProto.FLOAT, ["n", channels, *names])
+    def divide(self, picture: str, source: str, by: int | Fraction = 1) -> str:
+        """Says how many times smaller than its source a picture is, in height and width. The picture, again.
+
+        ONNX cannot infer it from a frame of any size, and where ONNX Runtime does not know that two pictures are of one
+        size, it does not add them within a convolution.
+        """
+        self._divisors[picture] = self._divisors.get(source, Fraction(1)) * by
+        return picture
 
     def split(self, picture: str, counts: Sequence[int]) -> Sequence[str]:
         """So many channels each."""
@@ -95,7 +98,12 @@ class _Graph:
             if wanted.intersection(node.output):
                 wanted.update(node.input)
                 nodes.append(node)
-        return nodes[::-1], [size for name, size in self._sizes.items() if name in wanted]
+        sizes = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", None, f"height_{divisor}", f"width_{divisor}"])
+            for name, divisor in self._divisors.items()
+            if name in wanted
+        ]
+        return nodes[::-1], sizes
 
 
 def export_model(generator: nn.Module, info: ModelInfo) -> bytes:
@@ -111,7 +119,7 @@ def export_model(generator: nn.Module, info: ModelInfo) -> bytes:
     padded, size = _pad(graph, "image", info.size_multiple)
     threes = [3] * (channels // 3)
     rgb, *others = graph.split(padded, threes)
-    painted = _network(graph, network, graph.join([_encode(graph, rgb), *others], threes), channels)
+    painted = _network(graph, network, graph.join([_encode(graph, rgb), *others], threes))
     _decode(graph, _crop(graph, painted, size), output="painted")
 
     nodes, sizes = graph.used("painted")
@@ -237,18 +245,16 @@ class _Tracer(fx.Tracer):
         return isinstance(m, Exemplar) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _network(graph: _Graph, network: nn.Module, picture: str, channels: int) -> str:
+def _network(graph: _Graph, network: nn.Module, picture: str) -> str:
     """The operators of a generator, in the order in which it calls them; the name of its output."""
-    traced = fx.GraphModule(network, _Tracer().trace(network))
-    side = 8 * EDGE
-    ShapeProp(traced).propagate(torch.zeros(1, channels, side, side))
+    traced = _Tracer().trace(network)
     modules: dict[str, nn.Module] = dict(network.named_modules())
     names: dict[fx.Node, str] = {}
 
     def value(argument: Any) -> str:
         return names[argument] if isinstance(argument, fx.Node) else graph.constant(argument)
 
-    for node in traced.graph.nodes:
+    for node in traced.nodes:
         match node.op:
             case "placeholder":
                 names[node] = picture
@@ -256,12 +262,8 @@ def _network(graph: _Graph, network: nn.Module, picture: str, channels: int) -> 
                 return names[node.args[0]]
             case "call_module":
                 names[node] = _layer(graph, modules, node, names)
-                _, count, height, _ = node.meta["tensor_meta"].shape
-                graph.size(names[node], count, side // height)
             case "call_function":
                 names[node] = _function(graph, node, value, names)
-                _, count, height, _ = node.meta["tensor_meta"].shape
-                graph.size(names[node], count, side // height)
             case _:
                 raise NotImplementedError(f"{node.op} {node.target} has no ONNX form here yet")
     raise AssertionError("a traced module ends with its output")
@@ -281,17 +283,18 @@ def _layer(graph: _Graph, modules: dict[str, nn.Module], node: fx.Node, names: d
             if module.bias is not None:
                 weights.append(graph.constant(module.bias.detach().numpy()))
             vertical, horizontal = module.padding
-            return graph.add(
+            convolved = graph.add(
                 "Conv", names[source], *weights,
                 kernel_shape=list(module.kernel_size), strides=list(module.stride),
                 pads=[vertical, horizontal, vertical, horizontal],
             )  # fmt: skip
+            return graph.divide(convolved, names[source], module.stride[0])
         case nn.BatchNorm2d():
             return names[source]  # folded into the convolution before it
         case nn.LeakyReLU():
-            return graph.add("LeakyRelu", names[source], alpha=module.negative_slope)
+            return graph.divide(graph.add("LeakyRelu", names[source], alpha=module.negative_slope), names[source])
         case nn.ReLU():
-            return graph.add("Relu", names[source])
+            return graph.divide(graph.add("Relu", names[source]), names[source])
         case Exemplar():
             return _exemplar(graph, module, names[source])
     raise NotImplementedError(f"{type(module).__name__} has no ONNX form here yet")
@@ -325,7 +328,8 @@ def _exemplar(graph: _Graph, exemplar: Exemplar, stmap: str) -> str:
 def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str]) -> str:
     arithmetic = {operator.add: "Add", operator.mul: "Mul", operator.sub: "Sub", operator.truediv: "Div"}
     if node.target in arithmetic:
-        return graph.add(arithmetic[node.target], value(node.args[0]), value(node.args[1]))
+        first = value(node.args[0])
+        return graph.divide(graph.add(arithmetic[node.target], first, value(node.args[1])), first)
     if node.target is operator.getitem:  # x[:, start:stop], channels
         source: Any = node.args[0]
         where: Any = node.args[1]
@@ -333,7 +337,8 @@ def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str
         return graph.channels(value(source), channels.start or 0, channels.stop)
     if node.target is F.avg_pool2d:
         size: Any = [node.args[1]] * 2
-        return graph.add("AveragePool", value(node.args[0]), kernel_shape=size, strides=size)
+        source = value(node.args[0])
+        return graph.divide(graph.add("AveragePool", source, kernel_shape=size, strides=size), source, size[0])
     functions = {torch.tanh: "Tanh", torch.sqrt: "Sqrt", torch.abs: "Abs"}
     if node.target in functions:
         return graph.add(functions[node.target], value(node.args[0]))
@@ -343,7 +348,8 @@ def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str
         return graph.add("Clip", *(value(argument) for argument in node.args))
     if node.target is torch.cat:
         parts: Any = node.args[0]
-        return graph.add("Concat", *(names[part] for part in parts), axis=node.args[1])
+        joined = graph.add("Concat", *(names[part] for part in parts), axis=node.args[1])
+        return graph.divide(joined, names[parts[0]])
     if node.target is F.interpolate:
         scale, mode = node.kwargs["scale_factor"], node.kwargs["mode"]
         scales = graph.constant([1, 1, scale, scale])
@@ -352,7 +358,8 @@ def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str
             if mode == "nearest"
             else {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
         )
-        return graph.add("Resize", value(node.args[0]), "", scales, **style)
+        source = value(node.args[0])
+        return graph.divide(graph.add("Resize", source, "", scales, **style), source, 1 / Fraction(scale))
     raise NotImplementedError(f"{node.target} has no ONNX form here yet")
 
 
