@@ -339,11 +339,13 @@ def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str
         size: Any = [node.args[1]] * 2
         source = value(node.args[0])
         return graph.divide(graph.add("AveragePool", source, kernel_shape=size, strides=size), source, size[0])
-    functions = {torch.tanh: "Tanh", torch.sqrt: "Sqrt", torch.abs: "Abs"}
+    functions: dict[Any, str] = {torch.tanh: "Tanh", torch.sqrt: "Sqrt", torch.abs: "Abs"}
     if node.target in functions:
         return graph.add(functions[node.target], value(node.args[0]))
     if node.target is torch.mean:
-        return graph.add("ReduceMean", value(node.args[0]), axes=[node.args[1]], keepdims=int(node.kwargs["keepdim"]))
+        return graph.add(
+            "ReduceMean", value(node.args[0]), axes=[node.args[1]], keepdims=int(node.kwargs["keepdim"] is True)
+        )
     if node.target is torch.clamp:
         return graph.add("Clip", *(value(argument) for argument in node.args))
     if node.target is torch.cat:
@@ -351,7 +353,8 @@ def _function(graph: _Graph, node: fx.Node, value: Any, names: dict[fx.Node, str
         joined = graph.add("Concat", *(names[part] for part in parts), axis=node.args[1])
         return graph.divide(joined, names[parts[0]])
     if node.target is F.interpolate:
-        scale, mode = node.kwargs["scale_factor"], node.kwargs["mode"]
+        scale: Any = node.kwargs["scale_factor"]
+        mode = node.kwargs["mode"]
         scales = graph.constant([1, 1, scale, scale])
         style: dict[str, Any] = (
             {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
