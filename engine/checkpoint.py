@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .errors import TrainingError
 
-FORMAT = "fewstroke checkpoint 2"
+FORMAT = "fewstroke checkpoint 3"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -38,6 +38,13 @@ _PROVIDERS = {
     Device.COREML: "CoreMLExecutionProvider",
 }
 
+_OPTIONS = {
+    # Tiles and masked regions come in many sizes, and for every new one cuDNN would by default run all its algorithms
+    # to find the fastest. Not tried: there was no card.
+    "CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC"},
+}
+"""What a provider is told, where its defaults do not fit, by its name."""
+
 
 def choose_providers(device: Device | str = Device.AUTO) -> list[str]:
     """ONNX Runtime's provider names, most wanted first, the CPU always last.
@@ -73,7 +80,8 @@ class Session:
         # largest; without it, a frame takes a third longer, as the system clears every page anew.
         options.enable_mem_pattern = False
         try:
-            self.runtime = ort.InferenceSession(model, options, providers=choose_providers(device))
+            providers = [(name, _OPTIONS.get(name, {})) for name in choose_providers(device)]
+            self.runtime = ort.InferenceSession(model, options, providers=providers)
         except ParameterError:
             raise
         except Exception as error:  # ONNX Runtime raises a dozen kinds for a file that is no model

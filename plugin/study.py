@@ -40,7 +40,7 @@ SPACES: Mapping[Preset, Space] = {
         "batch": (10, 20, 40, 80),
         "rate": (2e-4, 4e-4, 8e-4, 16e-4, 32e-4),
         "blocks": (1, 2, 3, 4, 6),
-        "filters": (32, 48, 64, 96, 128),
+        "filters": (16, 32, 48, 64, 96),
     },
     "paper": {
         "patch": (16, 24, 32, 36, 48, 64),

@@ -14,7 +14,7 @@ from torch import nn
 
 from fewstroke.engine.color import decode, encode
 from fewstroke.engine.errors import ModelError
-from fewstroke.engine.export import EDGE, export_model
+from fewstroke.engine.export import BRIGHTEST, EDGE, OPSET, _decode, _encode, _Graph, export_model
 from fewstroke.engine.model import ModelInfo
 from fewstroke.engine.sessions import read_info
 
@@ -38,6 +38,47 @@ def test_onnx_computes_what_torch_computes(
     with torch.no_grad():
         ours = network(padded)[:, :, EDGE : EDGE + size[0], EDGE : EDGE + size[1]].numpy()
     assert np.abs(encode(theirs) - encode(decode(ours))).max() < 2e-4
+
+
+def run_graph(graph: _Graph, output: str, value: np.ndarray) -> np.ndarray:
+    """What a graph from "x" to `output` makes of an array."""
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("x", output)]
+    made = onnx.helper.make_graph(graph.nodes, "test", ends[:1], ends[1:], graph.constants)
+    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=8)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"x": value})[0])
+
+
+def test_the_curve_inside_is_the_working_curve() -> None:
+    """Both ways, from black to the brightest half float, on both sides of the knee and of zero."""
+    linear = np.concatenate([[0], np.geomspace(1e-8, 1, 20001), np.geomspace(1, BRIGHTEST, 5001)]).astype(np.float32)
+    linear = np.concatenate([-linear[::-1], linear])
+    graph = _Graph()
+    encoded = run_graph(graph, _encode(graph, "x"), linear)
+    assert np.abs(encoded - encode(linear))[np.abs(linear) <= 1].max() < 1e-5
+    assert np.abs(encoded - encode(linear)).max() < 2e-4
+    assert (np.diff(encoded) > -1e-6).all()
+    graph = _Graph()
+    _decode(graph, "x", output="linear")
+    decoded = run_graph(graph, "linear", encode(linear))
+    assert np.abs(encode(decoded) - encode(linear))[np.abs(linear) <= 1].max() < 1e-5
+    assert np.abs(encode(decoded) - encode(linear)).max() < 2e-4
+
+
+@pytest.mark.parametrize(("preset", "channels"), [("fast", 3), ("fast", 9), ("paper", 3)])
+def test_the_sizes_that_the_file_states_are_true(models: Callable[..., bytes], preset: str, channels: int) -> None:
+    """A runtime may believe them."""
+    model = onnx.load_from_string(models(preset, channels))
+    stated = list(model.graph.value_info)
+    assert len(stated) > 20
+    model.graph.output.extend(stated)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    _, *layers = session.run(None, {"image": np.zeros((2, channels, 33, 46), np.float32)})
+    height, width = 36 + 2 * EDGE, 48 + 2 * EDGE
+    for info, layer in zip(stated, layers, strict=True):
+        divisor = int(info.type.tensor_type.shape.dim[2].dim_param.removeprefix("height_"))
+        count, _, *size = np.asarray(layer).shape
+        assert (count, size) == (2, [height // divisor, width // divisor]), info.name
 
 
 def test_the_same_weights_give_the_same_bytes() -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,14 +95,20 @@ def test_the_network_may_look_at_another_picture_than_it_paints_into(models: Mod
     assert np.allclose(got.pixels[mask == 1], stylizer(clean).pixels[mask == 1], atol=1e-5)
 
 
-def test_threads_and_batches_give_the_same_bits(models: Models, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("channels", [3, 9])
+def test_threads_and_batches_give_the_same_bits(models: Models, rng: np.random.Generator, channels: int) -> None:
     images = [picture(rng, 90, 120) for _ in range(4)]
-    expected = [Stylizer(models(), threads=1)(image).pixels.tobytes() for image in images]
+    guides = [rng.random((90, 120, channels - 3), np.float32) for _ in images] if channels > 3 else None
+
+    def paint(stylizer: Stylizer, index: int) -> bytes:
+        return stylizer(images[index], guide=None if guides is None else guides[index]).pixels.tobytes()
+
+    expected = [paint(Stylizer(models("fast", channels), threads=1), i) for i in range(4)]
     for threads in (1, 2, 3):
-        stylizer = Stylizer(models(), threads=threads)
+        stylizer = Stylizer(models("fast", channels), threads=threads)
         with ThreadPoolExecutor(4) as pool:
-            assert [result.pixels.tobytes() for result in pool.map(stylizer, images)] == expected
-        assert [result.pixels.tobytes() for result in stylizer.batch(images)] == expected
+            assert list(pool.map(partial(paint, stylizer), range(4))) == expected
+        assert [result.pixels.tobytes() for result in stylizer.batch(images, guides=guides)] == expected
 
 
 def test_guide_channels_reach_the_network(models: Models, rng: np.random.Generator) -> None:
