@@ -439,7 +439,7 @@ def _carried(deformation: np.ndarray, params: GuideParams, layer: int) -> tuple[
     places = sources - 0.5 + moved[:, :2]
     weights = _room(places / spacing, np.maximum(moved[:, 2], HIDDEN))
 
-    matrix, shift = _dominant_motion(deformation)
+    matrix, shift = dominant_motion(deformation)
     margin = 3 * spacing
     corners = np.array([[x, y] for x in (-margin, width + margin) for y in (-margin, height + margin)])
     origin = (corners - shift) @ np.linalg.inv(matrix).T
@@ -470,7 +470,7 @@ def _room(places: np.ndarray, claims: np.ndarray) -> np.ndarray:
     return claims / (claims + others)
 
 
-def _dominant_motion(deformation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def dominant_motion(deformation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The affine motion that most of the picture follows: matrix (2, 2) and shift (2,), x -> matrix x + shift.
 
     Least squares, reweighted after Geman and McClure ("Statistical methods for tomographic image reconstruction", 1987)

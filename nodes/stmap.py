@@ -14,6 +14,7 @@ import numpy as np
 from ..engine.errors import ParameterError
 from ..engine.image import Image
 from .guide import REFERENCE_HEIGHT, Register, RegisterParams, WorkPicture, work_flow, work_matte
+from .lookalikes import LEADS, LookAlikes, LookAlikesParams, agreement, anchors, led, plane
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
 from .temporal import LEAST_EXPONENT, Temporal
@@ -56,7 +57,7 @@ class STMap(Temporal):
     behind that of the guide's key frame is the same artefact as the guide's.
     """
 
-    VERSION = 3
+    VERSION = 4
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
     params: STMapParams
@@ -70,11 +71,12 @@ class STMap(Temporal):
             params = replace(params, radius=0)
         super().__init__(params, footage, vectors, matte=None if vectors else matte)
         self.keyframes = tuple(sorted(set(params.keyframes)))
-        ways = {
-            f"way{page}": WayBack(Register(RegisterParams(key, params.interval), footage, matte, vectors))
-            for page, key in enumerate(self.keyframes)
-        }
-        self.inputs = {**self.inputs, **ways, "picture": WorkPicture(footage)}
+        picture, made = WorkPicture(footage), dict[str, Node]()
+        for page, key in enumerate(self.keyframes):
+            way = WayBack(Register(RegisterParams(key, params.interval), footage, matte, vectors))
+            made[f"way{page}"] = way
+            made[f"alike{page}"] = LookAlikes(LookAlikesParams(key), picture, way, self.inputs.get("matte"))
+        self.inputs = {**self.inputs, **made, "picture": picture}
 
     def offsets(self, frame: int) -> list[int]:
         """As of `Temporal`; a key frame leads to itself, and need not ask."""
@@ -91,9 +93,16 @@ class STMap(Temporal):
         near = self._near(frame)
         around = tuple(sorted((frame, *(frame + offset for offset in self.offsets(frame)))))
         ways = {f"way{page}": around for page in near}
+        ways |= {f"alike{page}": tuple(self._anchors(page, frame)) for page in near}
         compared = tuple(sorted({frame, *(self.keyframes[page] for page in near)}))
         looked_at = {name: compared for name in ("picture", "matte") if name in self.inputs}
         return {**needed, **ways, **looked_at}
+
+    def _anchors(self, page: int, frame: int) -> list[int]:
+        """The frames whose look-alikes in a key frame count for this frame."""
+        key = self.keyframes[page]
+        path = [f for f in self.frames() if (f >= key if frame >= key else f <= key)] or [key]
+        return anchors(path if frame >= key else path[::-1], frame)
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         picture = fetch("footage", frame)
@@ -108,11 +117,12 @@ class STMap(Temporal):
             cancel()
             others = [(flow, fetch(f"way{page}", frame + offset)) for flow, offset in neighbours]
             there = self._seen(self.keyframes[page], fetch)
+            choices = [fetch(f"alike{page}", anchor) for anchor in self._anchors(page, frame)]
             layers = []
             for index, own in enumerate(fetch(f"way{page}", frame)):
                 cancel()
                 way = _agree(own, [(flow, other[index]) for flow, other in others])
-                layers.append(np.dstack([way, _confidence(way, own[..., 2], here, there, index)]))
+                layers.append(_layer(way, own, [choice[index] for choice in choices], here, there, index))
             way = _in_picture(layers, picture, here.subject)
             # Not quite to the edge, since another key frame begins beyond it.
             t = way[..., 1].clip(0.5 / picture.height, 1 - 0.5 / picture.height)
@@ -174,15 +184,11 @@ AGREEING = 16
 """Part of the frame's height over which pixels agree on the key frame that they come from, so that it is not one here
 and another there within one brush stroke."""
 
-DIFFERENCE = 0.06
-"""The confidence falls off as exp(-(difference / DIFFERENCE)^2), in the working encoding."""
-SHADE = 0.15
-"""A difference in brightness, in the working encoding, that is taken for a change of light: over LIGHT it may be as
-large and does not count. With the registration's own idea of agreement, which knows no light, a head that had begun to
-turn was hardly copied: of `bust` after 300 steps psnr rises from 21.6 to 22.2 (inside the subject from 17.8 to 18.9)
-and the sliced Wasserstein distance falls from 79 to 52. SHADE from 0.1 to 0.2 changed next to nothing, DIFFERENCE from
-0.06 to 0.1 0.16 dB and 8 of the distance; with 0.3 and 0.15 psnr was back at 21.6."""
-LIGHT = 6.0
+DOUBT = 0.5
+"""Places that are less sure are looked for elsewhere."""
+LIKENESS = 0.8
+"""The most that a look-alike is believed: another key frame may show the place itself."""
+LIGHT = 3.0
 """Standard deviation over which light is taken to be even, pixels of the working size."""
 GRAIN = 1.0
 """Standard deviation over which sensor noise is smoothed before pictures are compared, pixels of the working size."""
@@ -242,11 +248,7 @@ def _confidence(way: np.ndarray, laid: np.ndarray, here: _Seen, there: _Seen, la
     laid   where something of the key frame has come to lie
     layer  0 for the background, 1 for the subject, where there is a matte
     """
-    apart = here.colors - warp(there.colors, way)
-    light = cv2.GaussianBlur(apart.mean(axis=2), (0, 0), LIGHT)  # grey, since a change of light keeps the colour
-    rest = cv2.GaussianBlur(np.abs(apart - light[..., None]).mean(axis=2), (0, 0), BLUR)
-    difference = rest + np.maximum(np.abs(light) - np.float32(SHADE), 0)
-    sure = laid * np.exp(-np.square(difference / np.float32(DIFFERENCE)))
+    sure = laid * agreement(here.colors, warp(there.colors, way), light=LIGHT, blur=BLUR)
     if there.subject is not None:
         subject = warp(work_matte(there.subject, sure.shape), way)
         sure = sure * (subject if layer else 1 - subject)
@@ -254,17 +256,63 @@ def _confidence(way: np.ndarray, laid: np.ndarray, here: _Seen, there: _Seen, la
     return cv2.GaussianBlur(sure, (0, 0), BLUR)
 
 
-def _in_picture(layers: list[np.ndarray], picture: Image, matte: Image | None) -> np.ndarray:
-    """s, t and confidence in one key frame, float32 (H, W, 3), from the way back of each layer."""
+@dataclass(frozen=True)
+class _Layer:
+    """Where a layer's pixels come from, at the working size.
+
+    way    float32 (h, w, 3): x and y of the way back, in pixels, and confidence
+    base   float32 (h, w, 3): those of the place on the key frame's plane, and the confidence of the look-alikes
+    leads  uint8 (h, w): which of LEADS to take from there, instead of the way; 0 for none
+    """
+
+    way: np.ndarray
+    base: np.ndarray
+    leads: np.ndarray
+
+
+def _layer(
+    way: np.ndarray, own: np.ndarray, choices: list[np.ndarray], here: _Seen, there: _Seen, layer: int
+) -> _Layer:
+    """A layer with look-alikes where its way back (h, w, 2) leads to nothing.
+
+    own      (h, w, 3), as of `WayBack`
+    choices  as of `LookAlikes`, in the order in which they are believed
+    """
+    sure = _confidence(way, own[..., 2], here, there, layer)
+    leads, base = np.zeros(sure.shape, np.uint8), plane(own)
+    found = np.zeros_like(sure)
+    lacking = cv2.morphologyEx((sure < DOUBT).astype(np.uint8), cv2.MORPH_OPEN, np.ones((SPECKLE, SPECKLE), np.uint8))
+    for choice in choices:
+        if not lacking.any():
+            break
+        label = led(choice, base)
+        there_to = base + LEADS[label] * np.float32(len(base))
+        x, y = positions(there_to)
+        like = _confidence(there_to, (label > 0) & within(x, y, sure.shape), here, there, layer) * np.float32(LIKENESS)
+        taken = ((lacking > 0) & (like > LIKENESS * DOUBT) & (like > sure)).astype(np.uint8)
+        cv2.copyTo(label, taken, leads)
+        cv2.copyTo(like, taken, found)
+        lacking -= taken
+    return _Layer(np.dstack([way, sure]), np.dstack([base, found]), leads)
+
+
+def _in_picture(layers: list[_Layer], picture: Image, matte: Image | None) -> np.ndarray:
+    """s, t and confidence in one key frame, float32 (H, W, 3), from where each layer's pixels come from."""
     size = picture.width, picture.height
     grown = []
     for layer in layers:
-        height, width = layer.shape[:2]
-        parts = layer / np.array([width, -height, 1], np.float32)  # of the picture, t up
-        grown.append(cv2.resize(parts, size, interpolation=cv2.INTER_LINEAR))
+        height, width = layer.leads.shape
+        unit = np.array([width, -height, 1], np.float32)  # of the picture, t up
+        there = cv2.resize(layer.way / unit, size, interpolation=cv2.INTER_LINEAR)
+        if layer.leads.any():
+            # Chosen, not mixed: halfway between two places lies a third.
+            leads = cv2.resize(layer.leads, size, interpolation=cv2.INTER_NEAREST)
+            elsewhere = cv2.resize(layer.base / unit, size, interpolation=cv2.INTER_LINEAR)
+            elsewhere[..., :2] += LEADS[leads] * np.float32(height) / unit[:2]
+            cv2.copyTo(elsewhere, leads, there)
+        grown.append(there)
     there = grown[0]
     if matte is not None:
-        # Not mixed: halfway between two places lies a third.
         subject = work_matte(matte, there.shape[:2]) > 0.5
         cv2.copyTo(grown[1], subject.astype(np.uint8), there)
     there[..., 0] += (np.arange(picture.width, dtype=np.float32) + 0.5) / picture.width
