@@ -92,7 +92,7 @@ class _Registration(Node):
     Inputs called "picture", "step+1" and so on are made here, as results of their own; they are no links of a graph.
     """
 
-    VERSION = 3
+    VERSION = 4
     ARTEFACT = True
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
@@ -249,7 +249,8 @@ class Register(_Registration):
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         path = self._path(frame)
         if len(path) == 1:
-            return {"footage": (frame,)}
+            # A matte makes two layers of it, so the key must know of it.
+            return {name: (frame,) for name in ("footage", "matte") if name in self.inputs}
         spans, rest = self._pieces(path)
         needed: dict[str, tuple[int, ...]] = {name: (last,) for name, last in spans}
         for reads in (self._reads_of_walk(rest) if len(rest) > 1 else {}, self._reads_of_match(path[0], frame)):

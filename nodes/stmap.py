@@ -46,6 +46,9 @@ class STMap(Temporal):
     Where something of the key frame has come to lie by the motion, the two pictures must agree for the confidence to be
     high, but for their light: a shadow that falls on a wall takes no brush stroke from it.
 
+    Where nothing leads back, a look-alike may: what turns into view is mostly more of what the key frame shows nearby
+    (nodes/lookalikes.py). It is believed less than the place itself, of which another key frame may know.
+
     Every frame is registered by itself and errs by itself, by a quarter of a pixel or so; strokes that are looked up
     there would tremble. So a frame's way back is the mean of its own and those of its neighbours, which its pixels
     reach along the motion of the footage, as far as they lead to the same place. The renderer's motion does not err,
@@ -53,8 +56,8 @@ class STMap(Temporal):
 
     keyframes   in the order in which they lie, from the top
 
-    Inputs as of `Guide`. The inputs "picture" and, by key frame, "way0" and so on are made here; the registration
-    behind that of the guide's key frame is the same artefact as the guide's.
+    Inputs as of `Guide`. The inputs "picture" and, by key frame, "way0", "alike0" and so on are made here; the
+    registration behind that of the guide's key frame is the same artefact as the guide's.
     """
 
     VERSION = 4
@@ -101,8 +104,8 @@ class STMap(Temporal):
     def _anchors(self, page: int, frame: int) -> list[int]:
         """The frames whose look-alikes in a key frame count for this frame."""
         key = self.keyframes[page]
-        path = [f for f in self.frames() if (f >= key if frame >= key else f <= key)] or [key]
-        return anchors(path if frame >= key else path[::-1], frame)
+        side = (f for f in self.frames() if (f > key if frame > key else f < key))
+        return anchors(sorted({key, frame, *side}, reverse=frame < key), frame)
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
         picture = fetch("footage", frame)
@@ -188,6 +191,8 @@ DOUBT = 0.5
 """Places that are less sure are looked for elsewhere."""
 LIKENESS = 0.8
 """The most that a look-alike is believed: another key frame may show the place itself."""
+SHARD = 9
+"""Look-alikes narrower than this many pixels of the working size are left to the network: strokes are longer."""
 LIGHT = 3.0
 """Standard deviation over which light is taken to be even, pixels of the working size."""
 GRAIN = 1.0
@@ -242,17 +247,23 @@ def _agree(own: np.ndarray, others: list[tuple[np.ndarray, np.ndarray]]) -> np.n
     return way + total / cv2.merge([weights, weights])
 
 
-def _confidence(way: np.ndarray, laid: np.ndarray, here: _Seen, there: _Seen, layer: int) -> np.ndarray:
+def _confidence(
+    way: np.ndarray, laid: np.ndarray, here: _Seen, there: _Seen, layer: int, *, splinters: bool = True
+) -> np.ndarray:
     """How sure it is that a layer's way back (h, w, 2) leads to what is seen here: float32 (h, w), 0..1.
 
     laid   where something of the key frame has come to lie
     layer  0 for the background, 1 for the subject, where there is a matte
+    splinters  whether doubts as narrow as SPECKLE are dropped, or else all of them widened
     """
     sure = laid * agreement(here.colors, warp(there.colors, way), light=LIGHT, blur=BLUR)
     if there.subject is not None:
         subject = warp(work_matte(there.subject, sure.shape), way)
         sure = sure * (subject if layer else 1 - subject)
-    sure = cv2.morphologyEx(sure, cv2.MORPH_CLOSE, np.ones((SPECKLE, SPECKLE), np.uint8))
+    if splinters:
+        sure = cv2.morphologyEx(sure, cv2.MORPH_CLOSE, np.ones((SPECKLE, SPECKLE), np.uint8))
+    else:
+        sure = cv2.erode(sure, np.ones((3, 3), np.uint8))
     return cv2.GaussianBlur(sure, (0, 0), BLUR)
 
 
@@ -288,8 +299,11 @@ def _layer(
         label = led(choice, base)
         there_to = base + LEADS[label] * np.float32(len(base))
         x, y = positions(there_to)
-        like = _confidence(there_to, (label > 0) & within(x, y, sure.shape), here, there, layer) * np.float32(LIKENESS)
+        somewhere = (label > 0) & within(x, y, sure.shape)
+        # What is led to the edge of another thing would show as a splinter of it.
+        like = _confidence(there_to, somewhere, here, there, layer, splinters=False) * np.float32(LIKENESS)
         taken = ((lacking > 0) & (like > LIKENESS * DOUBT) & (like > sure)).astype(np.uint8)
+        taken = cv2.morphologyEx(taken, cv2.MORPH_OPEN, np.ones((SHARD, SHARD), np.uint8))
         cv2.copyTo(label, taken, leads)
         cv2.copyTo(like, taken, found)
         lacking -= taken

@@ -150,6 +150,14 @@ def test_layers_show_background_points_where_the_subject_was() -> None:
     assert np.abs(uncovered[0] - uncovered[1]).mean() < 0.02
 
 
+def test_layers_are_another_result_in_the_key_frame_too() -> None:
+    footage, matte = square()
+    plain, layered = Register(RegisterParams(5), footage), Register(RegisterParams(5), footage, matte)
+    assert plain.key(5) != layered.key(5)
+    evaluate = fresh_evaluator()
+    assert len(evaluate(plain, 5)) == 1 and len(evaluate(layered, 5)) == 2
+
+
 def test_a_zoom_leaves_the_gaussians_round_and_as_large() -> None:
     canvas = texture(4)[:HEIGHT, :WIDTH]
     center = np.array([WIDTH / 2, HEIGHT / 2])
