@@ -320,7 +320,7 @@ def _in_picture(layers: list[_Layer], picture: Image, matte: Image | None) -> np
         there = cv2.resize(layer.way / unit, size, interpolation=cv2.INTER_LINEAR)
         if layer.leads.any():
             # Chosen, not mixed: halfway between two places lies a third.
-            leads = cv2.resize(layer.leads, size, interpolation=cv2.INTER_NEAREST)
+            leads = cv2.resize(layer.leads, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
             elsewhere = cv2.resize(layer.base / unit, size, interpolation=cv2.INTER_LINEAR)
             elsewhere[..., :2] += LEADS[leads] * np.float32(height) / unit[:2]
             cv2.copyTo(elsewhere, leads, there)
