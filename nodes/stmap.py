@@ -191,6 +191,9 @@ DOUBT = 0.5
 """Places that are less sure are looked for elsewhere."""
 LIKENESS = 0.8
 """The most that a look-alike is believed: another key frame may show the place itself."""
+HOLE = 15
+"""Look-alikes are for holes at least as wide, pixels of the working size. Narrower doubts, as in fur and grass that moves,
+the network paints better than pieces do (lynx: psnr 29.4 with 5, 29.8 with 15, which changes nothing on rendered shots)."""
 SHARD = 9
 """Look-alikes narrower than this many pixels of the working size are left to the network: strokes are longer."""
 LIGHT = 3.0
@@ -292,7 +295,7 @@ def _layer(
     sure = _confidence(way, own[..., 2], here, there, layer)
     leads, base = np.zeros(sure.shape, np.uint8), plane(own)
     found = np.zeros_like(sure)
-    lacking = cv2.morphologyEx((sure < DOUBT).astype(np.uint8), cv2.MORPH_OPEN, np.ones((SPECKLE, SPECKLE), np.uint8))
+    lacking = cv2.morphologyEx((sure < DOUBT).astype(np.uint8), cv2.MORPH_OPEN, np.ones((HOLE, HOLE), np.uint8))
     for choice in choices:
         if not lacking.any():
             break
