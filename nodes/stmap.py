@@ -192,8 +192,8 @@ DOUBT = 0.5
 LIKENESS = 0.8
 """The most that a look-alike is believed: another key frame may show the place itself."""
 HOLE = 15
-"""Look-alikes are for holes at least as wide, pixels of the working size. Narrower doubts, as in fur and grass that moves,
-the network paints better than pieces do (lynx: psnr 29.4 with 5, 29.8 with 15, which changes nothing on rendered shots)."""
+"""Look-alikes are for holes at least as wide, pixels of the working size. Narrower doubts, as in fur and grass that
+moves, the network paints better than pieces do (lynx: psnr 29.4 with 5, 29.8 with 15; rendered shots were the same)."""
 SHARD = 9
 """Look-alikes narrower than this many pixels of the working size are left to the network: strokes are longer."""
 LIGHT = 3.0
