@@ -1,6 +1,7 @@
 """The contest as a command, on a shot of six tiny frames."""
 
 import re
+import os
 import shlex
 import signal
 import subprocess
@@ -59,10 +60,10 @@ def test_a_contest_can_be_stopped_and_goes_on_until_table_and_page_are_whole(dat
     out = data.parent / "out"
     names = ("--only", "colour", "ebsynth", "full-frame")
     missing = command(data, *names, "--steps", "1000000", "--ebsynth", "no-such-program {footage} {out}")
-    with subprocess.Popen(missing, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(missing, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
         while not (out / "tiny/full-frame/log.txt").exists() and running.poll() is None:
             time.sleep(0.05)
-        running.send_signal(signal.SIGINT)
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does; the contestant must not go on alone
         _, said = running.communicate()
     assert running.returncode == 130, said
     table = rows(data)

@@ -22,10 +22,13 @@ def sentence(text: str, start: str = "Fewstroke: ") -> str:
 
 
 def test_a_frame_that_fails_ends_a_background_render(blender: Blender, shot: Path) -> None:
-    (shot / "plate.0007.exr").write_text("no picture")  # which the ST map looks at from frame 5 on
+    blender.run(RENDER, shot)
+    before = {path.name: path.read_bytes() for path in (shot / "out").iterdir()}
+    assert sorted(before) == ["0003.exr", "0004.exr", "0005.exr"]
+    (shot / "plate.0007.exr").write_text("no picture")  # near enough for the ST map to look at it
     done = blender.run(RENDER, shot, code=1)
-    assert sentence(done.text).startswith("frame 5: frame 7 (plate.0007.exr)")
-    assert sorted(path.name for path in (shot / "out").iterdir()) == ["0003.exr", "0004.exr"]
+    assert sentence(done.text).startswith("frame 3: frame 7 (plate.0007.exr)")
+    assert {path.name: path.read_bytes() for path in (shot / "out").iterdir()} == before
 
 
 def test_footage_that_was_moved_is_named(blender: Blender, shot: Path) -> None:
