@@ -1,7 +1,7 @@
 """The contest as a command, on a shot of six tiny frames."""
 
-import re
 import os
+import re
 import shlex
 import signal
 import subprocess
