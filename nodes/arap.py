@@ -393,9 +393,7 @@ def _rotations(
 
 def _solve(bonds: list[np.ndarray], weight: np.ndarray, right: np.ndarray) -> np.ndarray:
     """The places Q, complex (h, w), at which weight Q + sum of bonds (Q - those it is bound to) is `right`."""
-    # Here, since importing it takes longer than a frame without a guide layer.
-    from scipy.sparse import csc_matrix
-    from scipy.sparse.linalg import splu
+    from .sparse import csc_matrix, splu  # here: see there
 
     diagonal = weight.copy()
     for (first, second), bond in zip(_BONDS, bonds, strict=True):

@@ -510,8 +510,8 @@ def _strewn(low: np.ndarray, high: np.ndarray, spacing: float, seed: int, stream
 
 
 def _tree(points: np.ndarray, boxsize: float | None = None) -> Any:
-    """scipy's KDTree; imported here, since that takes longer than a frame without a guide layer."""
-    from scipy.spatial import KDTree
+    """scipy's KDTree."""
+    from .sparse import KDTree  # here: see there
 
     return KDTree(points, boxsize=boxsize)
 

@@ -348,7 +348,7 @@ def _inverse(deformation: np.ndarray) -> np.ndarray:
     height, width = deformation.shape[:2]
     if not deformation.any():  # lost, as over a cut
         return np.zeros_like(deformation)
-    from scipy import sparse  # here, since importing it takes longer than a frame without a guide layer
+    from .sparse import csc_matrix  # here: see there
 
     right, down, sure = cv2.split(deformation)
     weight = np.square(np.maximum(sure, np.float32(HIDDEN)))
@@ -365,7 +365,7 @@ def _inverse(deformation: np.ndarray) -> np.ndarray:
     places = cv2.merge([first, first + 1, first + columns, first + columns + 1])
     parts = cv2.merge([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y])
     starts = np.arange(0, 4 * first.size + 1, 4, dtype=np.int32)
-    laying = sparse.csc_matrix((parts.ravel(), places.ravel(), starts), (rows * columns, first.size))
+    laying = csc_matrix((parts.ravel(), places.ravel(), starts), (rows * columns, first.size))
     picture = (laying @ values.reshape(-1, 4)).reshape(rows, columns, 4)
     near = cv2.GaussianBlur(picture, (0, 0), SOFTNESS)
     # Where nothing came to lie, the way back is that of the wider surroundings; they need no detail.
