@@ -13,6 +13,7 @@ import numpy as np
 
 from ..engine.errors import ParameterError
 from ..engine.image import Image
+from .camera import settled
 from .guide import REFERENCE_HEIGHT, Register, RegisterParams, WorkPicture, work_flow, work_matte
 from .lookalikes import LEADS, LookAlikes, LookAlikesParams, agreement, anchors, led, plane
 from .motion import Vectors
@@ -51,8 +52,8 @@ class STMap(Temporal):
 
     Every frame is registered by itself and errs by itself, by a quarter of a pixel or so; strokes that are looked up
     there would tremble. So a frame's way back is the mean of its own and those of its neighbours, which its pixels
-    reach along the motion of the footage, as far as they lead to the same place. The renderer's motion does not err,
-    and nothing is averaged.
+    reach along the motion of the footage, as far as they lead to the same place. And what only the camera moves, or
+    nothing does, goes where that takes it (nodes/camera.py). The renderer's motion does not err, and is left as it is.
 
     keyframes   in the order in which they lie, from the top
 
@@ -60,7 +61,7 @@ class STMap(Temporal):
     registration behind that of the guide's key frame is the same artefact as the guide's.
     """
 
-    VERSION = 4
+    VERSION = 5
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
     params: STMapParams
@@ -125,6 +126,8 @@ class STMap(Temporal):
             for index, own in enumerate(fetch(f"way{page}", frame)):
                 cancel()
                 way = _agree(own, [(flow, other[index]) for flow, other in others])
+                if index == 0 and "vectors" not in self.inputs:  # the other layer is what moves by itself
+                    way = settled(way, own[..., 2], here.colors, there.colors)
                 layers.append(_layer(way, own, [choice[index] for choice in choices], here, there, index))
             way = _in_picture(layers, picture, here.subject)
             # Not quite to the edge, since another key frame begins beyond it.
@@ -251,19 +254,19 @@ def _agree(own: np.ndarray, others: list[tuple[np.ndarray, np.ndarray]]) -> np.n
 
 
 def _confidence(
-    way: np.ndarray, laid: np.ndarray, here: _Seen, there: _Seen, layer: int, *, splinters: bool = True
+    way: np.ndarray, laid: np.ndarray, here: _Seen, there: _Seen, layer: int, *, tolerant: bool = True
 ) -> np.ndarray:
     """How sure it is that a layer's way back (h, w, 2) leads to what is seen here: float32 (h, w), 0..1.
 
-    laid   where something of the key frame has come to lie
-    layer  0 for the background, 1 for the subject, where there is a matte
-    splinters  whether doubts as narrow as SPECKLE are dropped, or else all of them widened
+    laid       where something of the key frame has come to lie
+    layer      0 for the background, 1 for the subject, where there is a matte
+    tolerant   whether doubts as narrow as SPECKLE are dropped, or else all of them widened
     """
     sure = laid * agreement(here.colors, warp(there.colors, way), light=LIGHT, blur=BLUR)
     if there.subject is not None:
         subject = warp(work_matte(there.subject, sure.shape), way)
         sure = sure * (subject if layer else 1 - subject)
-    if splinters:
+    if tolerant:
         sure = cv2.morphologyEx(sure, cv2.MORPH_CLOSE, np.ones((SPECKLE, SPECKLE), np.uint8))
     else:
         sure = cv2.erode(sure, np.ones((3, 3), np.uint8))
@@ -304,7 +307,7 @@ def _layer(
         x, y = positions(there_to)
         somewhere = (label > 0) & within(x, y, sure.shape)
         # What is led to the edge of another thing would show as a splinter of it.
-        like = _confidence(there_to, somewhere, here, there, layer, splinters=False) * np.float32(LIKENESS)
+        like = _confidence(there_to, somewhere, here, there, layer, tolerant=False) * np.float32(LIKENESS)
         taken = ((lacking > 0) & (like > LIKENESS * DOUBT) & (like > sure)).astype(np.uint8)
         taken = cv2.morphologyEx(taken, cv2.MORPH_OPEN, np.ones((SHARD, SHARD), np.uint8))
         cv2.copyTo(label, taken, leads)
