@@ -24,8 +24,8 @@ STILL = 1.2
 """A camera counts as locked off where that explains the frame all but as well, by this factor of the mean square."""
 
 FAR = 2.0
-"""What lies up to so far from where the camera would take it goes there, and nothing that is twice as far: a plain thing
-that moves looks like one that does not."""
+"""What lies up to so far from where the camera would take it goes there, and nothing that is twice as far: a plain
+thing that moves looks like one that does not."""
 
 LIGHT = 4.0
 """Standard deviation over which a difference is taken for one of light."""
