@@ -41,7 +41,7 @@ class Steady(Temporal):
     vectors  the renderer's motion, used in place of estimated flow
     """
 
-    VERSION = 2
+    VERSION = 3
     INPUTS: ClassVar[tuple[str, ...]] = ("image", "footage")
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
     params: SteadyParams
@@ -91,7 +91,7 @@ class Steady(Temporal):
         center, painted = fetch("encoded", frame), fetch("painted", frame)
         views = [self._view(offset, frame, fetch) for offset in self.neighbours(frame, fetch, cancel)]
         seen = in_parallel(_View.seen, views, cancel)
-        brought = in_parallel(_View.brought, views, cancel)
+        brought = in_parallel(lambda view: view.brought(painted), views, cancel)
         neighbours = [view.footage for view in views]
         (noise,) = in_parallel(lambda near: measure_noise(center, near), [neighbours], cancel)
         share = np.full(center.shape[:2], self.params.steadiness, np.float32)
@@ -151,9 +151,25 @@ class _View:
             seen *= warp(_coverage(self.matte), self.footage.flow)
         return seen
 
-    def brought(self) -> np.ndarray:
-        """The painting brought to where things are in the center frame: float32 (H, W, 3), encoded."""
-        return warp_picture(self.painted, self.footage.flow)
+    def brought(self, center: np.ndarray) -> np.ndarray:
+        """The painting brought to where things are in the center frame: float32 (H, W, 3), encoded.
+
+        Strokes that stay where they are, as on a wall, are left there if that is nearer to the center frame's painting:
+        on even places the motion errs by a few tenths of a pixel, and would make them tremble.
+        """
+        along = warp_picture(self.painted, self.footage.flow)
+        unmoved = _apart(self.painted, center) <= _apart(along, center)
+        cv2.copyTo(self.painted, unmoved.astype(np.uint8), along)
+        return along
+
+
+def _apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How far pictures differ round each pixel: float32 (H, W)."""
+    return cv2.blur(cv2.transform(cv2.absdiff(first, second), np.ones((1, 3), np.float32)), (STROKE, STROKE))
+
+
+STROKE = 9
+"""Pixels over which paintings are compared, about the width of a brush stroke."""
 
 
 def _coverage(matte: Image) -> np.ndarray:

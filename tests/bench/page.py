@@ -19,14 +19,17 @@ Line = list[tuple[float, dict[str, float]]]
 
 SCORES = ("psnr", "subject", "ssim", "swd", "detail", "grid", "flicker", "change", "key_psnr")
 PLOTTED = {"psnr": "psnr, dB", "ssim": "ssim", "swd": "swd, lower is better", "flicker": "flicker, lower is better"}
+COLOURS, MARKERS = colormaps["tab10"].colors, "osv^D"
+"""Of lines; the marker changes when the colours begin again."""
 HEIGHT = 180
 """Of a picture on the page, pixels; the crop beside it shows as many pixels of the frame as they are."""
 
 STYLE = """
 body { font: 14px/1.4 sans-serif; margin: 2em; background: #222; color: #ddd }
 table { border-collapse: collapse } td, th { padding: .1em .7em; border-bottom: 1px solid #444; text-align: right }
-td:first-child, th:first-child { text-align: left }
-figure { display: inline-block; margin: 0 1em 1em 0 } figcaption { font-weight: bold }
+td:first-child, th:first-child, td[colspan] { text-align: left; white-space: nowrap }
+.wide { overflow-x: auto } img { max-width: 100% } .wide img { max-width: none }
+figure { display: inline-block; margin: 0 1em 1em 0; max-width: 100% } figcaption { font-weight: bold }
 """
 
 
@@ -48,7 +51,8 @@ def write(out: Path, results: list[Result]) -> None:
     studied = studies(results, out / "plots")
     (out / "table.md").write_text("\n".join(tables))
     (out / "page.html").write_text(
-        f"<!doctype html><meta charset=utf-8><title>Contest</title><style>{STYLE}</style>"
+        "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>Contest</title><style>{STYLE}</style>"
         + "".join(sections)
         + "".join(f"<h2>{path.stem}</h2>{_image(path)}" for path in studied)
     )
@@ -83,7 +87,7 @@ def curves(results: list[Result], path: Path) -> Path | None:
     lines = {
         name: [(mark["seconds"], mark["scores"]) for mark in result["marks"]]
         for _, name, result in results
-        if "marks" in result
+        if "marks" in result and "=" not in name  # what is studied has plots of its own
     }
     return _plot(lines, "seconds of training", path) if any(len(line) > 1 for line in lines.values()) else None
 
@@ -108,17 +112,18 @@ def studies(results: list[Result], folder: Path) -> list[Path]:
 
 def _plot(lines: dict[str, Line], label: str, path: Path, ticks: Listing[float] | None = None) -> Path:
     """A line for each; what took nothing is a level."""
-    figure = Figure(figsize=(4 * len(PLOTTED), 3.4), layout="constrained")
+    figure = Figure(figsize=(4 * len(PLOTTED), max(3.4, 0.4 + 0.18 * len(lines))), layout="constrained")
     axes = figure.subplots(1, len(PLOTTED))
     for axis, (score, title) in zip(axes, PLOTTED.items(), strict=True):
         axis.set_xscale("log", base=2)
         for number, (name, line) in enumerate(lines.items()):
             values, heights = [value for value, _ in line], [its.get(score, np.nan) for _, its in line]
-            style: dict[str, Any] = {"color": colormaps["tab20"](number % 20), "label": name}
+            style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "label": name}
             if values == [0]:
                 axis.axhline(heights[0], linestyle="--", **style)
             else:
-                axis.plot(values, heights, marker=".", **style)
+                marker = MARKERS[number // len(COLOURS) % len(MARKERS)]
+                axis.plot(values, heights, marker=marker, markersize=4, **style)
         if ticks is not None:
             axis.set_xticks(ticks)
         axis.xaxis.set_major_formatter("{x:g}")
@@ -131,13 +136,17 @@ def _plot(lines: dict[str, Line], label: str, path: Path, ticks: Listing[float] 
 
 def _table(header: Listing[str], rows: list[list[str]]) -> str:
     def line(tag: str, cells: Listing[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+        name, first, *others = cells
+        cell = f"<{tag}>{html.escape(name)}</{tag}>"
+        if not any(others):  # a word on why there are no figures
+            return f"<tr>{cell}<{tag} colspan={len(header) - 1}>{html.escape(first)}</{tag}></tr>"
+        return f"<tr>{cell}" + "".join(f"<{tag}>{html.escape(each)}</{tag}>" for each in (first, *others)) + "</tr>"
 
-    return f"<table>{line('th', header)}{''.join(line('td', row) for row in rows)}</table>"
+    return f"<div class=wide><table>{line('th', header)}{''.join(line('td', row) for row in rows)}</table></div>"
 
 
 def _image(path: Path | None) -> str:
-    return "" if path is None else f"<p><img src='data:image/png;base64,{_base64(path.read_bytes())}'></p>"
+    return "" if path is None else f"<p class=wide><img src='data:image/png;base64,{_base64(path.read_bytes())}'></p>"
 
 
 def _pictures(out: Path, results: list[Result], frame: int) -> str:
@@ -162,7 +171,9 @@ def _pictures(out: Path, results: list[Result], frame: int) -> str:
         data = _base64(cv2.imencode(".jpg", both, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
         caption = html.escape(name)
         figures.append(f"<figure><img src='data:image/jpeg;base64,{data}'><figcaption>{caption}</figcaption></figure>")
-    return f"<h3>Frame {frame}; the key frame is {sequence.key}</h3>" + "".join(figures)
+    return f"<h3>Frame {frame}; the key frame is {sequence.key}; beside each a part at full size</h3>" + "".join(
+        figures
+    )
 
 
 def _base64(data: bytes) -> str:
