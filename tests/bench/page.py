@@ -19,8 +19,8 @@ Line = list[tuple[float, dict[str, float]]]
 
 SCORES = ("psnr", "subject", "ssim", "swd", "detail", "grid", "flicker", "change", "key_psnr")
 PLOTTED = {"psnr": "psnr, dB", "ssim": "ssim", "swd": "swd, lower is better", "flicker": "flicker, lower is better"}
-COLOURS, MARKERS = colormaps["tab10"].colors, "osv^D"
-"""Of lines; the marker changes when the colours begin again."""
+COLOURS, MARKERS = 10, "osv^D"
+"""Of lines: so many colours, of matplotlib's tab10; the marker changes when they begin again."""
 HEIGHT = 180
 """Of a picture on the page, pixels; the crop beside it shows as many pixels of the frame as they are."""
 
@@ -118,11 +118,11 @@ def _plot(lines: dict[str, Line], label: str, path: Path, ticks: Listing[float] 
         axis.set_xscale("log", base=2)
         for number, (name, line) in enumerate(lines.items()):
             values, heights = [value for value, _ in line], [its.get(score, np.nan) for _, its in line]
-            style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "label": name}
+            style: dict[str, Any] = {"color": colormaps["tab10"](number % COLOURS), "label": name}
             if values == [0]:
                 axis.axhline(heights[0], linestyle="--", **style)
             else:
-                marker = MARKERS[number // len(COLOURS) % len(MARKERS)]
+                marker = MARKERS[number // COLOURS % len(MARKERS)]
                 axis.plot(values, heights, marker=marker, markersize=4, **style)
         if ticks is not None:
             axis.set_xticks(ticks)
