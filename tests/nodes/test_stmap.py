@@ -96,9 +96,11 @@ def test_what_the_nearer_key_frame_does_not_show_comes_from_the_other() -> None:
     assert (pixels[20:-20, -10:, 1] < 0.5).all() and np.median(pixels[20:-20, -10:, 2]) > 0.7
 
 
-def test_frames_agree_with_their_neighbours_on_where_a_place_is() -> None:
+def test_frames_agree_with_their_neighbours_on_where_a_place_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise makes each registration err in its own way; what is left of the error is less with neighbours than without,
     and changes less from frame to frame."""
+    # Of a pan the camera's motion leaves little to average (test_camera.py).
+    monkeypatch.setattr("fewstroke.nodes.stmap.settled", lambda way, *_: way)
     rng = np.random.default_rng(5)
     pictures = {
         frame: Image((image.pixels + rng.normal(0, 0.06, image.pixels.shape)).astype(np.float32))
@@ -118,7 +120,7 @@ def test_frames_agree_with_their_neighbours_on_where_a_place_is() -> None:
             ]
         )
     assert np.square(error[2]).mean() < 0.8 * np.square(error[0]).mean()
-    assert np.square(np.diff(error[2], axis=0)).mean() < 0.75 * np.square(np.diff(error[0], axis=0)).mean()
+    assert np.square(np.diff(error[2], axis=0)).mean() < 0.5 * np.square(np.diff(error[0], axis=0)).mean()
 
 
 @pytest.mark.parametrize("frames", [(), (8,)])
