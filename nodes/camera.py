@@ -55,11 +55,11 @@ def settled(way: np.ndarray, sure: np.ndarray, here: np.ndarray, there: np.ndarr
     noise = cv2.GaussianBlur(found, (0, 0), 2 * NEARBY)
     noise = np.minimum(noise, 2 * np.median(noise[seen])) + np.float32(GRAIN**2)
     found, left = (np.minimum(squares / noise, np.float32(OUTLIER)) for squares in (found, left))
-    still = np.zeros_like(way)
     if np.median(_lengths(camera)[seen]) < FOLLOWED:
+        still = np.zeros_like(way)
         unmoved = np.minimum(_squares(still, here, there) / noise, np.float32(OUTLIER))
         common = seen & (left < UNLIKE)
-        if np.minimum(unmoved, UNLIKE)[common].mean() < STILL * left[common].mean():
+        if common.any() and np.minimum(unmoved, UNLIKE)[common].mean() < STILL * left[common].mean():
             camera, left = still, unmoved
     unlike = cv2.GaussianBlur(np.maximum(left - np.minimum(found, ALIKE), 0), (0, 0), NEARBY)
     share = np.clip((UNLIKE - unlike) / (UNLIKE - ALIKE), 0, 1)
@@ -78,7 +78,7 @@ def camera_motion(way: np.ndarray, sure: np.ndarray) -> np.ndarray | None:
     height, width = sure.shape
     y, x = np.mgrid[4:height:8, 4:width:8]
     known = sure[4::8, 4::8] > SEEN
-    if known.sum() < 8:
+    if min(np.count_nonzero(known.any(axis=axis)) for axis in (0, 1)) < 3:  # too few, or all in a line
         return None
     here = np.stack([x[known], y[known]], -1).astype(np.float32)[:, None]
     found, _ = cv2.findHomography(here, here + way[4::8, 4::8][known][:, None], cv2.LMEDS)
@@ -104,6 +104,8 @@ def camera_motion(way: np.ndarray, sure: np.ndarray) -> np.ndarray | None:
         entries = np.linalg.solve(normal, np.einsum("ein,en->i", weighted, there))
         matrix = np.append(entries, 1).reshape(3, 3)
     x, y = (np.arange(width) - center[0]) / scale, ((np.arange(height) - center[1]) / scale)[:, None]
+    if (matrix[2, 0] * x + matrix[2, 1] * y + 1).min() <= 0:  # part of the picture would lie behind the camera
+        return None
     right_to, down_to = _moved(matrix, x, y)
     return (np.stack([right_to - x, down_to - y], -1) * scale).astype(np.float32)
 

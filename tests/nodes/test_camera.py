@@ -103,6 +103,15 @@ def test_where_nothing_is_seen_nothing_is_changed(rng: np.random.Generator) -> N
     assert np.array_equal(settled(way, 0 * ALL, wall(rng), wall(rng)), way)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (5, 300), (300, 5), (12, 12), (20, 20), (33, 40)])
+def test_any_size_and_any_motion_give_numbers(shape: tuple[int, int], rng: np.random.Generator) -> None:
+    here, there = (rng.random((*shape, 3), np.float32) for _ in range(2))
+    for scale in (0, 0.3, 5, 100):
+        way = np.float32(scale) * rng.standard_normal((*shape, 2)).astype(np.float32)
+        for sure in (np.ones(shape, np.float32), (rng.random(shape) > 0.7).astype(np.float32)):
+            assert np.isfinite(settled(way, sure, here, there)).all()
+
+
 def test_the_wall_behind_somebody_who_moves_does_not_tremble(rng: np.random.Generator) -> None:
     """As seen by a locked-off camera with a noisy sensor; the ST map is asked for at three frames far from the key."""
     behind, thing = wall(rng), np.clip(0.5 + soft(rng, 1.5, 0.2, 3), 0, 1)
