@@ -18,6 +18,7 @@ from .guide import REFERENCE_HEIGHT, Register, RegisterParams, WorkPicture, work
 from .lookalikes import LEADS, LookAlikes, LookAlikesParams, agreement, anchors, led, plane
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
+from .outlines import settled_outlines
 from .temporal import LEAST_EXPONENT, Temporal
 from .warp import positions, warp, within
 
@@ -77,7 +78,8 @@ class STMap(Temporal):
         self.keyframes = tuple(sorted(set(params.keyframes)))
         picture, made = WorkPicture(footage), dict[str, Node]()
         for page, key in enumerate(self.keyframes):
-            way = WayBack(Register(RegisterParams(key, params.interval), footage, matte, vectors))
+            registration = Register(RegisterParams(key, params.interval), footage, matte, vectors)
+            way = WayBack(WayBackParams(key), registration, picture)
             made[f"way{page}"] = way
             made[f"alike{page}"] = LookAlikes(LookAlikesParams(key), picture, way, self.inputs.get("matte"))
         self.inputs = {**self.inputs, **made, "picture": picture}
@@ -159,30 +161,39 @@ class _Seen:
 
 @dataclass(frozen=True)
 class WayBackParams:
-    """There are none."""
+    """keyframe  where it leads"""
+
+    keyframe: int
 
 
 class WayBack(Node):
     """For every pixel of a frame its way back into the key frame: float32 (L, h, w, 3), layers as of `Register`.
 
     x (right) and y (down) in pixels of the working size, and how far anything of the key frame has come to lie there,
-    0..1.
+    0..1. "picture" shows both frames at that size, which decide on the outlines (nodes/outlines.py).
     """
 
-    VERSION = 2
-    INPUTS: ClassVar[tuple[str, ...]] = ("registration",)
+    VERSION = 3
+    INPUTS: ClassVar[tuple[str, ...]] = ("registration", "picture")
+    params: WayBackParams
 
-    def __init__(self, registration: Register):
-        super().__init__(WayBackParams(), registration=registration)
+    def __init__(self, params: WayBackParams, registration: Register, picture: WorkPicture):
+        super().__init__(params, registration=registration, picture=picture)
+
+    def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
+        return {"registration": (frame,), "picture": tuple(sorted({frame, self.params.keyframe}))}
 
     def key_extra(self, frame: int) -> str:
         return cv2.__version__
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
+        here, there = (
+            cv2.GaussianBlur(fetch("picture", shown), (0, 0), GRAIN) for shown in (frame, self.params.keyframe)
+        )
         layers = []
         for deformation in fetch("registration", frame):
             cancel()
-            layers.append(_inverse(deformation))
+            layers.append(settled_outlines(_inverse(deformation), here, there, cancel))
         return np.stack(layers)
 
 

@@ -9,7 +9,7 @@ from test_guide import HEIGHT, WIDTH, square, texture
 from fewstroke.engine.image import Image
 from fewstroke.nodes.guide import Register, RegisterParams, WorkPicture
 from fewstroke.nodes.lookalikes import ANCHORS, LEADS, LookAlikes, LookAlikesParams, agreement, anchors
-from fewstroke.nodes.stmap import STMap, STMapParams, WayBack
+from fewstroke.nodes.stmap import STMap, STMapParams, WayBack, WayBackParams
 
 KEY = 5
 THING = np.s_[30:66, 30:66]
@@ -38,7 +38,7 @@ def _mask() -> np.ndarray:
 
 
 def node(footage: Footage, matte: Footage | None = None) -> LookAlikes:
-    way = WayBack(Register(RegisterParams(KEY), footage, matte))
+    way = WayBack(WayBackParams(KEY), Register(RegisterParams(KEY), footage, matte), WorkPicture(footage))
     return LookAlikes(LookAlikesParams(KEY), WorkPicture(footage), way, matte)
 
 
@@ -123,5 +123,5 @@ def test_stands(layers: bool) -> None:
 
 def test_the_key_frame_changes_the_key() -> None:
     footage = leaves()
-    way = WayBack(Register(RegisterParams(KEY), footage))
+    way = WayBack(WayBackParams(KEY), Register(RegisterParams(KEY), footage), WorkPicture(footage))
     check_keys(lambda params: LookAlikes(params, WorkPicture(footage), way, None), LookAlikesParams(KEY), 9)
