@@ -62,7 +62,7 @@ class STMap(Temporal):
     registration behind that of the guide's key frame is the same artefact as the guide's.
     """
 
-    VERSION = 5
+    VERSION = 6
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
     params: STMapParams
@@ -233,6 +233,9 @@ TOLERANCE = 2.0
 """Ways that lead this far apart, pixels of a frame of REFERENCE_HEIGHT, lead to different places. It also keeps out
 what the flow leads to where something is hidden in one of the frames; the flow back, asked as well, changed nothing."""
 
+ONE_PLACE = 0.5
+"""Pixels of the working size between two ways up to which they are of one thing, and their mean is, too."""
+
 HIDDEN = 0.01
 """The least weight of a pixel that was not found again: it counts where no other came to lie."""
 
@@ -334,7 +337,7 @@ def _in_picture(layers: list[_Layer], picture: Image, matte: Image | None) -> np
     for layer in layers:
         height, width = layer.leads.shape
         unit = np.array([width, -height, 1], np.float32)  # of the picture, t up
-        there = cv2.resize(layer.way / unit, size, interpolation=cv2.INTER_LINEAR)
+        there = _grown(layer.way, size) / unit
         if layer.leads.any():
             # Chosen, not mixed: halfway between two places lies a third.
             leads = cv2.resize(layer.leads, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
@@ -349,6 +352,34 @@ def _in_picture(layers: list[_Layer], picture: Image, matte: Image | None) -> np
     there[..., 0] += (np.arange(picture.width, dtype=np.float32) + 0.5) / picture.width
     there[..., 1] += 1 - (np.arange(picture.height, dtype=np.float32)[:, None] + 0.5) / picture.height
     return there
+
+
+def _grown(way: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A way (h, w, 3), x, y and confidence, at another width and height: smooth, but across outlines one or the other.
+
+    Halfway between two things lies a third. So where the four ways round a place lead apart, their mean gives way to
+    that one of them which is nearest to it: the outline is as smooth as the mean is.
+    """
+    grown = cv2.resize(way, size, interpolation=cv2.INTER_LINEAR)
+    height, width = way.shape[:2]
+    around = np.ones((3, 3), np.uint8)
+    right, down = (cv2.dilate(part, around) - cv2.erode(part, around) for part in cv2.split(way)[:2])
+    parts = (np.maximum(right, down) > ONE_PLACE).astype(np.uint8)
+    rows, columns = np.nonzero(cv2.resize(parts, size, interpolation=cv2.INTER_NEAREST))
+    top = np.floor((rows + 0.5) * (height / size[1]) - 0.5).astype(int)
+    left = np.floor((columns + 0.5) * (width / size[0]) - 0.5).astype(int)
+    corners = np.stack(
+        [
+            way[np.clip(top + below, 0, height - 1), np.clip(left + beside, 0, width - 1), :2]
+            for below in (0, 1)
+            for beside in (0, 1)
+        ]
+    )
+    apart = np.ptp(corners, axis=0).max(axis=-1) > ONE_PLACE
+    rows, columns, corners = rows[apart], columns[apart], corners[:, apart]
+    nearest = np.square(corners - grown[rows, columns, :2]).sum(axis=-1).argmin(axis=0)
+    grown[rows, columns, :2] = np.take_along_axis(corners, nearest[None, :, None], axis=0)[0]
+    return grown
 
 
 def _inverse(deformation: np.ndarray) -> np.ndarray:

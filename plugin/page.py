@@ -127,6 +127,7 @@ def _parts(axes: Axes, study: Study) -> None:
     at = _capped({result.number: result.outcome.figures["l1"] for result in results if result.outcome})
     height = {result.number: result.outcome.figures["texture"] for result in results if result.outcome}
     _dots(axes, study, at, height)
+    axes.locator_params(axis="x", nbins=5)  # the figures are long
 
 
 def _dots(axes: Axes, study: Study, at: Mapping[int, Value], height: Mapping[int, float] | None = None) -> None:

@@ -8,7 +8,7 @@ from test_guide import HEIGHT, WIDTH, known, pan, square, still
 
 from fewstroke.engine.errors import ParameterError
 from fewstroke.engine.image import Image
-from fewstroke.nodes.stmap import STMap, STMapParams
+from fewstroke.nodes.stmap import STMap, STMapParams, _grown
 
 NODES = {
     "plain": lambda params: STMap(params, footage=pan()),
@@ -173,3 +173,25 @@ def test_reads_only_what_it_declares(name: str) -> None:
 
 def test_cancels() -> None:
     check_cancel(NODES["layers"](STMapParams((5,), 4)), 9)
+
+
+def test_a_way_grows_smoothly_but_across_an_outline() -> None:
+    y, x = np.mgrid[:40, :60].astype(np.float32)
+    smooth = np.dstack([0.05 * x + 3, 0.1 * y - 2, np.ones_like(x)])
+    size = (211, 150)
+    np.testing.assert_array_equal(_grown(smooth, size), cv2.resize(smooth, size))
+    disc = np.hypot(x - 30, y - 20) < 12
+    way = np.dstack([np.where(disc, 9, -4), np.where(disc, 0, 6), disc]).astype(np.float32)
+    grown = _grown(way, size)
+    ours, theirs = (np.abs(grown[..., :2] - one).max(axis=-1) < 1e-5 for one in ((9, 0), (-4, 6)))
+    assert (ours | theirs).all()
+    # Where the disc's coverage, grown alike, is more than a half: a disc, not a staircase.
+    half = cv2.resize(disc.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) - 0.5
+    assert (ours == (half > 0))[np.abs(half) > 1e-3].all()
+    np.testing.assert_array_equal(_grown(way, (60, 40)), way)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (30, 2)])
+def test_a_way_of_any_size_grows(rng: np.random.Generator, shape: tuple[int, int]) -> None:
+    way = 9 * rng.standard_normal((*shape, 3)).astype(np.float32)
+    assert np.isfinite(_grown(way, (77, 45))).all()
