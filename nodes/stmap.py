@@ -234,7 +234,7 @@ TOLERANCE = 2.0
 what the flow leads to where something is hidden in one of the frames; the flow back, asked as well, changed nothing."""
 
 ONE_PLACE = 0.5
-"""Pixels of the working size between two ways up to which they are of one thing, and their mean is, too."""
+"""Pixels of the working size from the mean of four ways to the farthest up to which they are of one thing."""
 
 HIDDEN = 0.01
 """The least weight of a pixel that was not found again: it counts where no other came to lie."""
@@ -337,7 +337,7 @@ def _in_picture(layers: list[_Layer], picture: Image, matte: Image | None) -> np
     for layer in layers:
         height, width = layer.leads.shape
         unit = np.array([width, -height, 1], np.float32)  # of the picture, t up
-        there = _grown(layer.way, size) / unit
+        there = cv2.multiply(_grown(layer.way, size), np.array([1 / width, -1 / height, 1, 0]))
         if layer.leads.any():
             # Chosen, not mixed: halfway between two places lies a third.
             leads = cv2.resize(layer.leads, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
@@ -366,19 +366,17 @@ def _grown(way: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     right, down = (cv2.dilate(part, around) - cv2.erode(part, around) for part in cv2.split(way)[:2])
     parts = (np.maximum(right, down) > ONE_PLACE).astype(np.uint8)
     rows, columns = np.nonzero(cv2.resize(parts, size, interpolation=cv2.INTER_NEAREST))
-    top = np.floor((rows + 0.5) * (height / size[1]) - 0.5).astype(int)
-    left = np.floor((columns + 0.5) * (width / size[0]) - 0.5).astype(int)
-    corners = np.stack(
-        [
-            way[np.clip(top + below, 0, height - 1), np.clip(left + beside, 0, width - 1), :2]
-            for below in (0, 1)
-            for beside in (0, 1)
-        ]
-    )
-    apart = np.ptp(corners, axis=0).max(axis=-1) > ONE_PLACE
-    rows, columns, corners = rows[apart], columns[apart], corners[:, apart]
-    nearest = np.square(corners - grown[rows, columns, :2]).sum(axis=-1).argmin(axis=0)
-    grown[rows, columns, :2] = np.take_along_axis(corners, nearest[None, :, None], axis=0)[0]
+    top = np.floor((rows + 0.5) * (height / size[1]) - 0.5).astype(np.int32)
+    left = np.floor((columns + 0.5) * (width / size[0]) - 0.5).astype(np.int32)
+    beside = [np.clip(left + right, 0, width - 1) for right in (0, 1)]
+    below = [np.clip(top + down, 0, height - 1) * width for down in (0, 1)]
+    ways = way[..., 0].ravel() + 1j * way[..., 1].ravel()
+    corners = np.stack([np.take(ways, row + column) for row in below for column in beside])
+    away = corners - (grown[rows, columns, 0] + 1j * grown[rows, columns, 1])
+    squares = np.square(np.real(away)) + np.square(np.imag(away))
+    apart = squares.max(axis=0) > ONE_PLACE**2
+    chosen = corners[squares.argmin(axis=0), np.arange(len(rows))][apart]
+    grown[rows[apart], columns[apart], :2] = np.stack([np.real(chosen), np.imag(chosen)], -1)
     return grown
 
 
