@@ -82,9 +82,8 @@ def _difference(
     # Folded into lines, and the last one filled up, since OpenCV's pictures have fewer than 2^15 rows and columns.
     lines = -(-len(rows) // _LINE)
     across, down = (np.resize(axis.astype(np.float32), (lines, _LINE)) for axis in (x, y))
-    found = cv2.remap(there, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(-1, 3)[
-        : len(rows)
-    ]
+    found = cv2.remap(there, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    found = found.reshape(-1, 3)[: len(rows)]
     difference = cv2.transform(cv2.absdiff(found, colors)[:, None], _MEAN).ravel()
     difference[~within(x, y, there.shape)] = np.inf
     return difference
