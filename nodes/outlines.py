@@ -53,8 +53,7 @@ def settled_outlines(way: np.ndarray, here: np.ndarray, there: np.ndarray, cance
         square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
         right, down = (cv2.dilate(part, square) - cv2.erode(part, square) for part in cv2.split(way)[:2])
         rows, columns = np.nonzero((np.maximum(right, down) > DIFFERENT) & filled)
-        places, ways = rows * width + columns, way.reshape(-1, 3)
-        colors, best = np.take(here.reshape(-1, 3), places, axis=0), np.take(ways, places, axis=0)
+        colors, best = here[rows, columns], way[rows, columns]
         most = _difference(colors, there, rows, columns, best) - np.float32(BETTER)
         hopeful = most > 0
         rows, columns = rows[hopeful], columns[hopeful]
