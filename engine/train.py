@@ -24,8 +24,9 @@ from .config import NetworkConfig, TrainConfig
 from .digest import digest
 from .errors import ParameterError, TrainingError
 from .keyframe import Keyframe
-from .network import Discriminator, Generator, build_generator
+from .network import Discriminator, Generator
 from .patches import PatchSampler
+from .prior import begun_generator
 
 AVERAGE = 0.98
 """The generator that is handed out is a running mean of the one that learns, over some fifty steps (Polyak averaging).
@@ -95,14 +96,14 @@ class Training:
         perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
         device: str | None = None,
         sampler: type[PatchSampler] = PatchSampler,
-        build: Callable[[NetworkConfig], Generator] = build_generator,
+        build: Callable[[NetworkConfig], Generator] = begun_generator,
     ):
         """exemplars   the numbers of the key frames that the ST map leads to, where there is one
         perceptual  a loss of (painted, target), such as `losses.VggLoss`; by default the distance of the
                     discriminator's features
         device      "cpu" or "cuda"; by default what there is
         sampler     what cuts the key frames into batches
-        build       what makes the network that learns
+        build       what makes the network that learns; by default it begins with the prior, where there is one for it
 
         Raises TrainingError where there is nothing to learn or an exemplar is not painted, ParameterError where the
         device is not there.

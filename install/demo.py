@@ -32,7 +32,7 @@ OUT = Path("demo-output")
 MODEL = OUT / "shot.onnx"
 RESULT = OUT / "frames" / "painted.####.exr"
 SHEET = OUT / "contact-sheet.png"
-TRAINING_SECONDS = 110
+TRAINING_SECONDS = 30
 COLUMNS = 4
 
 

@@ -13,11 +13,15 @@ from fewstroke.engine.export import export_model
 from fewstroke.engine.keyframe import Keyframe
 from fewstroke.engine.losses import VggLoss, cached_vgg
 from fewstroke.engine.model import ModelInfo
+from fewstroke.engine.prior import has_prior
 from fewstroke.engine.train import Budget, Report, Training
 from fewstroke.nodes.shot import Painting, Shot
 
 CHECKPOINT_SECONDS = 5.0
 """What a crash may cost."""
+
+PRESENTABLE = 30
+"""Steps before which a network without a prior paints little but black."""
 
 
 def checkpoint_of(model: Path) -> Path:
@@ -88,6 +92,11 @@ class Trainer:
     @property
     def step(self) -> int:
         return self._training.step
+
+    @property
+    def presentable(self) -> bool:
+        """Whether what has been learnt may be looked at."""
+        return self.step >= PRESENTABLE or has_prior(self._training.network)
 
     def run(self, budget: Budget) -> Iterator[Report]:
         """Trains, a report per step, a checkpoint every few seconds."""

@@ -22,6 +22,7 @@ import contextlib
 import importlib.util
 import inspect
 import json
+import math
 import os
 import signal
 import socket
@@ -55,9 +56,6 @@ from fewstroke.plugin.client import PROTOCOL
 
 MODEL_SECONDS = 6.0
 """How often a training writes its model, so that the host can show frames as they are painted by now."""
-
-MODEL_STEPS = 30
-"""When it first does: a network that has learnt less paints little but black."""
 
 STEP_SECONDS = 0.25
 """How often a training reports."""
@@ -235,7 +233,8 @@ class Worker:
         """Trains until the budget is spent, the loss no longer falls, or the request is cancelled.
 
         keyframes  for each the fields of `Painting`
-        out        the model; written every few seconds, with the event "model", and at the end
+        out        the model; written as soon as it may be looked at, every few seconds, and at the end, with the event
+                   "model"
         resume     go on from the checkpoint beside `out`, where there is one
 
         Gives the model's path, the steps done, and the colour space that its frames will be in.
@@ -259,13 +258,13 @@ class Worker:
         settings = Settings.for_preset(preset, seed)
         trainer = Trainer(painted_shot, paintings, learnt_from, path, settings=settings, resume=resume, device=device)
         tell("loaded", step=trainer.step)
-        told = written = time.monotonic()
+        told, written = time.monotonic(), -math.inf
         for report in trainer.run(Budget(seconds, steps)):
             now = time.monotonic()
             if now - told > STEP_SECONDS:
                 tell("step", **asdict(report))
                 told = now
-            if now - written > MODEL_SECONDS and trainer.step >= MODEL_STEPS:
+            if now - written > MODEL_SECONDS and trainer.presentable:
                 trainer.finish()
                 tell("model", model=out, step=trainer.step)
                 written = time.monotonic()

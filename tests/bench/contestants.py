@@ -34,6 +34,7 @@ from fewstroke.engine.losses import VggLoss, cached_vgg
 from fewstroke.engine.model import ModelInfo
 from fewstroke.engine.network import Generator, build_generator
 from fewstroke.engine.patches import Patches, PatchSampler
+from fewstroke.engine.prior import begun_generator
 from fewstroke.engine.train import Budget, Training
 from fewstroke.nodes.cache import MemoryCache
 from fewstroke.nodes.guide import GuideParams
@@ -190,7 +191,7 @@ class Recipe:
     steadiness: float = 0.0
     shot: type[Shot] = Shot
     sampler: type[PatchSampler] = PatchSampler
-    build: Callable[[NetworkConfig], Generator] = build_generator
+    build: Callable[[NetworkConfig], Generator] = begun_generator
     network: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -201,6 +202,7 @@ RECIPES = {
     "paper-plain": Recipe("paper", prefilter=False, guide=False),
     "paper-full-frame": Recipe("paper", prefilter=False, guide=False, sampler=WholeFrames),
     "fast": Recipe(),
+    "cold": Recipe(build=build_generator),
     "steady": Recipe(steadiness=1.0),
     "guide": Recipe(prefilter=False),
     "lone": Recipe(exemplar=False),

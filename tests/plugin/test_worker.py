@@ -206,10 +206,10 @@ def test_a_graph_on_disk_is_as_good_as_a_shot(worker: Worker, folder: Path, tmp_
 def test_training_tells_how_it_goes_and_cancelling_keeps_it(worker: Worker, folder: Path, tmp_path: Path) -> None:
     request = worker.ask("train", **training(folder, out=str(tmp_path / "new.onnx")), seconds=600)
     assert wait_for(request, "loaded")["step"] == 0
+    model = wait_for(request, "model")  # comes at once and every few seconds, and can be used while training goes on
+    assert Path(model["model"]).exists() and model["step"] == 1
     step = wait_for(request, "step")
     assert step["step"] > 0 and step["l1"] > 0 and 0 < step["seconds_left"] <= 600
-    model = wait_for(request, "model")  # comes every few seconds, and can be used while training goes on
-    assert Path(model["model"]).exists()
     assert worker.ask(
         "frame", **painting(folder, 1, **{"model": model["model"], "out": str(tmp_path / "p.####.exr")})
     ).wait(PATIENCE)["made"]
