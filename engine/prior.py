@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from .config import NetworkConfig
-from .network import Generator, build_generator
+from .network import Generator
 
 PRIOR = Path(__file__).with_name("prior.safetensors")
 """Weights in half floats, and in the header the `NetworkConfig` that they are for."""
@@ -31,12 +31,9 @@ def has_prior(config: NetworkConfig) -> bool:
     return config == _prior_for()
 
 
-def begun_generator(config: NetworkConfig) -> Generator:
-    """`build_generator`, but with the prior's weights where there is a prior."""
-    generator = build_generator(config)
-    if has_prior(config):
-        generator.load_state_dict(load_file(PRIOR))
-    return generator
+def begin(generator: Generator) -> None:
+    """Gives a network, for which there is a prior, its weights."""
+    generator.load_state_dict(load_file(PRIOR))
 
 
 def packed(generator: Generator, config: NetworkConfig) -> bytes:

@@ -68,7 +68,8 @@ Look at      {SHEET.absolute()}
 The frames   {RESULT.absolute()} (half float, scene-linear)
 The model    {MODEL.absolute()}
 
-The painting gets better with time. To go on learning for five minutes, and then to paint again with the command above:
+What cannot be copied from the painting gets better with time. To go on learning for five minutes, and then to paint
+again with the command above:
 
     cd {shlex.quote(str(ROOT))}
     {shown("train", *training, "--resume", "--time", "5m")}

@@ -25,7 +25,6 @@ import torch
 from fewstroke.engine.checkpoint import write_atomically
 from fewstroke.engine.config import NetworkConfig, TrainConfig
 from fewstroke.engine.keyframe import Keyframe
-from fewstroke.engine.network import build_generator
 from fewstroke.engine.prior import PRIOR, packed
 from fewstroke.engine.train import Budget, Training
 from fewstroke.nodes.guide import GuideParams
@@ -216,7 +215,7 @@ def main() -> None:
         TrainConfig.for_preset("fast"),
         exemplars=[key.frame for key in painted],
         device="cpu",
-        build=build_generator,
+        experienced=False,
     )
     for report in training.run(Budget(steps=options.steps)):
         if report.step % 100 == 0:

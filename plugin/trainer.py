@@ -13,7 +13,6 @@ from fewstroke.engine.export import export_model
 from fewstroke.engine.keyframe import Keyframe
 from fewstroke.engine.losses import VggLoss, cached_vgg
 from fewstroke.engine.model import ModelInfo
-from fewstroke.engine.prior import has_prior
 from fewstroke.engine.train import Budget, Report, Training
 from fewstroke.nodes.shot import Painting, Shot
 
@@ -96,7 +95,7 @@ class Trainer:
     @property
     def presentable(self) -> bool:
         """Whether what has been learnt may be looked at."""
-        return self.step >= PRESENTABLE or has_prior(self._training.network)
+        return self.step >= PRESENTABLE or self._training.experienced
 
     def run(self, budget: Budget) -> Iterator[Report]:
         """Trains, a report per step, a checkpoint every few seconds."""

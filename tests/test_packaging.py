@@ -46,6 +46,7 @@ def test_the_wheel_holds_the_code_and_nothing_else(tmp_path: Path) -> None:
     shipped = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in shipped if name.endswith(".py")} == {f"fewstroke/{path}" for path in code()}
     assert {f"fewstroke/{folder}/py.typed" for folder in FOLDERS} <= shipped
+    assert "fewstroke/engine/prior.safetensors" in shipped
     licences = {name.partition(".dist-info/licenses/")[2] for name in shipped} - {""}
     assert licences == set(PROJECT["project"]["license-files"])
     assert {name.split("/")[0].split("-")[0] for name in shipped} == {"fewstroke"}

@@ -34,7 +34,6 @@ from fewstroke.engine.losses import VggLoss, cached_vgg
 from fewstroke.engine.model import ModelInfo
 from fewstroke.engine.network import Generator, build_generator
 from fewstroke.engine.patches import Patches, PatchSampler
-from fewstroke.engine.prior import begun_generator
 from fewstroke.engine.train import Budget, Training
 from fewstroke.nodes.cache import MemoryCache
 from fewstroke.nodes.guide import GuideParams
@@ -191,7 +190,8 @@ class Recipe:
     steadiness: float = 0.0
     shot: type[Shot] = Shot
     sampler: type[PatchSampler] = PatchSampler
-    build: Callable[[NetworkConfig], Generator] = begun_generator
+    build: Callable[[NetworkConfig], Generator] = build_generator
+    experienced: bool = True
     network: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -202,7 +202,7 @@ RECIPES = {
     "paper-plain": Recipe("paper", prefilter=False, guide=False),
     "paper-full-frame": Recipe("paper", prefilter=False, guide=False, sampler=WholeFrames),
     "fast": Recipe(),
-    "cold": Recipe(build=build_generator),
+    "cold": Recipe(experienced=False),
     "steady": Recipe(steadiness=1.0),
     "guide": Recipe(prefilter=False),
     "lone": Recipe(exemplar=False),
@@ -265,6 +265,7 @@ def learn(job: Job, sequence: Sequence) -> Run:
         perceptual=None if weights is None else VggLoss(weights),
         sampler=recipe.sampler,
         build=recipe.build,
+        experienced=recipe.experienced,
     )
     whole = issubclass(recipe.sampler, WholeFrames)
     pixels = keyframes[0].mask.size if whole else config.batch * config.patch**2

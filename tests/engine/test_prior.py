@@ -13,8 +13,8 @@ from safetensors.torch import load
 from fewstroke.engine.config import NetworkConfig, TrainConfig
 from fewstroke.engine.keyframe import Keyframe
 from fewstroke.engine.network import Generator, build_generator
-from fewstroke.engine.prior import begun_generator, has_prior, packed
-from fewstroke.engine.train import Training
+from fewstroke.engine.prior import begin, has_prior, packed
+from fewstroke.engine.train import AVERAGE, Budget, Training
 
 SHOWN = NetworkConfig("fast", 9)
 HEIGHT, WIDTH = 96, 128
@@ -34,6 +34,12 @@ def keyframe(rng: np.random.Generator) -> Keyframe:
     painting = rng.random((HEIGHT, WIDTH, 3), np.float32)
     source = np.concatenate([plate, np.full_like(plate, 0.5), identity()], 2)
     return Keyframe(1, source, painting, np.ones((HEIGHT, WIDTH), np.float32))
+
+
+def experienced() -> Generator:
+    generator = build_generator(SHOWN)
+    begin(generator)
+    return generator
 
 
 def painted(generator: Generator, keyframe: Keyframe, stmap: np.ndarray, light: float = 1.0) -> np.ndarray:
@@ -58,21 +64,26 @@ def test_what_is_hidden_it_paints_in_the_colours_round_it(keyframe: Keyframe) ->
     stmap = identity()
     for hole in holes:
         stmap[hole][..., 2] = 0
-    experienced, fresh = painted(begun_generator(SHOWN), flat, stmap), painted(build_generator(SHOWN), flat, stmap)
+    at_once, fresh = painted(experienced(), flat, stmap), painted(build_generator(SHOWN), flat, stmap)
     for (rows, columns), color in zip(holes, colors, strict=True):
         inner = np.s_[rows.start + 4 : rows.stop - 4, columns.start + 4 : columns.stop - 4]
-        assert off(experienced[inner], color) < 0.2 < off(fresh[inner], color)
+        assert off(at_once[inner], color) < 0.2 < off(fresh[inner], color)
 
 
 @pytest.mark.parametrize("light", [1.0, 1.1])
 def test_it_copies_a_painting_that_it_has_never_seen(keyframe: Keyframe, light: float) -> None:
-    assert off(painted(begun_generator(SHOWN), keyframe, identity(), light), keyframe.target) < 0.01
+    assert off(painted(experienced(), keyframe, identity(), light), keyframe.target) < 0.01
 
 
-def test_training_begins_with_it(keyframe: Keyframe) -> None:
+def test_training_begins_with_it_and_leaves_it_slowly(keyframe: Keyframe) -> None:
     training = Training([keyframe], SHOWN, TrainConfig(patch=16, batch=4), exemplars=[1], device="cpu")
-    expected = begun_generator(SHOWN).state_dict()
-    assert all(torch.equal(value, expected[name]) for name, value in training.generator.state_dict().items())
+    before = {name: value.clone() for name, value in training.generator.state_dict().items()}
+    assert all(torch.equal(value, before[name]) for name, value in experienced().state_dict().items())
+    list(training.run(Budget(steps=1)))
+    name = "head.weight"
+    step = training._learner.state_dict()[name] - before[name]
+    moved = training.generator.state_dict()[name] - before[name]
+    torch.testing.assert_close(moved, (1 - AVERAGE) * step, atol=1e-7, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -87,12 +98,11 @@ def test_training_begins_with_it(keyframe: Keyframe) -> None:
 )
 def test_other_networks_begin_from_nothing(config: NetworkConfig) -> None:
     assert has_prior(SHOWN) and not has_prior(config)
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        begun = begun_generator(config).state_dict()
-        torch.manual_seed(5)
-        built = build_generator(config).state_dict()
-    assert all(torch.equal(value, built[name]) for name, value in begun.items())
+
+
+def test_a_training_may_do_without_it(keyframe: Keyframe) -> None:
+    training = Training([keyframe], SHOWN, TrainConfig(), exemplars=[1], device="cpu", experienced=False)
+    assert not torch.equal(training.generator.state_dict()["head.weight"], experienced().state_dict()["head.weight"])
 
 
 def test_the_file_holds_what_was_learnt_and_no_painting(keyframe: Keyframe) -> None:
@@ -138,4 +148,4 @@ def test_the_recipe_makes_a_file_that_training_can_begin_with(
     out = tmp_path / "prior.safetensors"
     monkeypatch.setattr("sys.argv", ["prior.py", "--scenes", "2", "--steps", "3", "--out", str(out)])
     recipe.main()
-    begun_generator(SHOWN).load_state_dict(load(out.read_bytes()))
+    build_generator(SHOWN).load_state_dict(load(out.read_bytes()))
