@@ -1,9 +1,9 @@
 """The prior: `fast` begins with what it has learnt from other paintings.
 
-How to carry the exemplar's colours on to where it shows nothing is much the same in every style; and without it a network
-paints black at first, wherever it does not copy. So one with an exemplar starts from weights that have learnt drawn
-scenes, each painted in a style of its own (install/prior.py, the recipe). It paints at once what had taken a hundred
-steps.
+How to carry the exemplar's colours on to where it shows nothing is much the same in every style; and without it a
+network paints black at first, wherever it does not copy. So one with an exemplar starts from weights that have learnt
+drawn scenes, each painted in a style of its own (install/prior.py, the recipe). It paints at once what had taken a
+hundred steps.
 """
 
 import json
