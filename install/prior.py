@@ -30,6 +30,7 @@ from fewstroke.engine.train import Budget, Training
 from fewstroke.nodes.guide import GuideParams
 from fewstroke.nodes.prefilter import PrefilterParams
 from fewstroke.nodes.shot import Painting, Shot, load_keyframes
+from fewstroke.nodes.stmap import on_page
 
 HEIGHT, WIDTH = 288, 512
 SUBPIXEL = 4
@@ -193,10 +194,8 @@ def keyframes(count: int) -> Iterator[Keyframe]:
                 cv2.imwrite(name, np.rint(picture[..., ::-1] * 255).astype(np.uint8))
             shot = Shot(names[0], prefilter=PrefilterParams(), guide=GuideParams(1))
             (key,) = load_keyframes(shot, [Painting(1, names[1])])
-        # The exemplars lie below each other (nodes/stmap.py).
         source = key.source.copy()
-        t = source[..., 7].clip(0.5 / HEIGHT, 1 - 0.5 / HEIGHT)
-        source[..., 7] = (count - 1 - number + t) / count
+        source[..., 7] = on_page(source[..., 7], number, count, HEIGHT)
         yield Keyframe(number, source, key.target, key.mask)
 
 

@@ -132,9 +132,7 @@ class STMap(Temporal):
                     way = settled(way, own[..., 2], here.colors, there.colors)
                 layers.append(_layer(way, own, [choice[index] for choice in choices], here, there, index))
             way = _in_picture(layers, picture, here.subject)
-            # Not quite to the edge, since another key frame begins beyond it.
-            t = way[..., 1].clip(0.5 / picture.height, 1 - 0.5 / picture.height)
-            way[..., 1] = (len(self.keyframes) - 1 - page + t) / len(self.keyframes)
+            way[..., 1] = on_page(way[..., 1], page, len(self.keyframes), picture.height)
             ways.append(way)
         if len(ways) == 1:
             return Image(ways[0])
@@ -149,6 +147,12 @@ class STMap(Temporal):
     def _seen(self, frame: int, fetch: Fetch) -> "_Seen":
         colors = cv2.GaussianBlur(fetch("picture", frame), (0, 0), GRAIN)
         return _Seen(colors, fetch("matte", frame) if "matte" in self.inputs else None)
+
+
+def on_page(t: np.ndarray, page: int, pages: int, height: int) -> np.ndarray:
+    """From 0 to 1 over one key frame to 0 to 1 over all of them, which lie below each other, the first at the top."""
+    # Not quite to the edge, since another key frame begins beyond it.
+    return (pages - 1 - page + t.clip(0.5 / height, 1 - 0.5 / height)) / pages
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Real networks that nobody trained, for tests to export and run."""
+"""Real networks that nobody trained, for tests to export and run, and what they are shown."""
 
 from typing import Any
 
@@ -27,6 +27,12 @@ def facts(generator: Generator, channels: int = 3, **others: Any) -> ModelInfo:
         "losses": {},
     }
     return ModelInfo(**{**values, **others})
+
+
+def identity(height: int, width: int) -> np.ndarray:
+    """The ST map of a key frame to itself: float32 (height, width, 3)."""
+    s, t = np.meshgrid((np.arange(width) + 0.5) / width, 1 - (np.arange(height) + 0.5) / height)
+    return np.stack([s, t, np.ones_like(s)], -1).astype(np.float32)
 
 
 def random_generator(preset: Any = "fast", channels: int = 3, blocks: int = 0, filters: int = 0) -> Generator:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from networks import identity
 
 from fewstroke.engine.config import NetworkConfig, TrainConfig
 from fewstroke.engine.errors import TrainingError
@@ -15,18 +16,12 @@ from fewstroke.engine.train import Budget, Training
 HEIGHT, WIDTH = 48, 64
 
 
-def identity(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """The ST map of a key frame to itself: (H, W, 3)."""
-    s, t = np.meshgrid((np.arange(width) + 0.5) / width, 1 - (np.arange(height) + 0.5) / height)
-    return np.stack([s, t, np.ones_like(s)], -1).astype(np.float32)
-
-
 def painted_noise(rng: np.random.Generator, mask: np.ndarray | None = None) -> Keyframe:
     """Noise over a plate of smooth noise: a painting that nobody could guess from its plate."""
     plate = torch.from_numpy(rng.random((1, 3, 12, 16), np.float32))
     smooth = torch.nn.functional.interpolate(plate, size=(HEIGHT, WIDTH), mode="bicubic")[0].permute(1, 2, 0).numpy()
     guide = np.zeros((HEIGHT, WIDTH, 3), np.float32)
-    source = np.concatenate([smooth, guide, identity()], 2)
+    source = np.concatenate([smooth, guide, identity(HEIGHT, WIDTH)], 2)
     painting = np.rint(rng.random((HEIGHT, WIDTH, 3), np.float32) * 255) / 256  # half floats hold these exactly
     return Keyframe(1, source, painting, np.ones((HEIGHT, WIDTH), np.float32) if mask is None else mask)
 
@@ -40,7 +35,7 @@ def test_the_key_frame_finds_itself(rng: np.random.Generator) -> None:
     key = painted_noise(rng)
     exemplar = Exemplar()
     exemplar.show([key])
-    there = found(exemplar, identity())
+    there = found(exemplar, identity(HEIGHT, WIDTH))
     np.testing.assert_allclose(there[..., :3], key.target, atol=2e-5)
     np.testing.assert_allclose(there[..., 3:6], key.source[..., :3], atol=1e-3)
     assert (there[..., 6] == 1).all()
@@ -50,7 +45,7 @@ def test_s_leads_to_the_right_and_t_up(rng: np.random.Generator) -> None:
     key = painted_noise(rng)
     exemplar = Exemplar()
     exemplar.show([key])
-    there = found(exemplar, identity() + np.array([3 / WIDTH, 5 / HEIGHT, 0], np.float32))
+    there = found(exemplar, identity(HEIGHT, WIDTH) + np.array([3 / WIDTH, 5 / HEIGHT, 0], np.float32))
     np.testing.assert_allclose(there[5:, :-3, :3], key.target[:-5, 3:], atol=1e-4)
 
 
@@ -62,7 +57,8 @@ def test_several_lie_below_each_other_and_large_ones_are_reduced(
     exemplar.show(keys)
     for page, key in enumerate(keys):
         there = found(
-            exemplar, identity() * np.array([1, 0.5, 1], np.float32) + np.array([0, 0.5 - page / 2, 0], np.float32)
+            exemplar,
+            identity(HEIGHT, WIDTH) * np.array([1, 0.5, 1], np.float32) + np.array([0, 0.5 - page / 2, 0], np.float32),
         )
         np.testing.assert_allclose(there[1:-1, :, :3], key.target[1:-1], atol=1e-4)
     monkeypatch.setattr("fewstroke.engine.exemplar.PIXELS", HEIGHT * WIDTH // 2)
@@ -77,7 +73,7 @@ def test_what_does_not_count_is_not_sure(rng: np.random.Generator) -> None:
     mask[:, :20] = 1
     exemplar = Exemplar()
     exemplar.show([painted_noise(rng, mask)])
-    stmap = identity()
+    stmap = identity(HEIGHT, WIDTH)
     stmap[..., 2] = 0.5
     np.testing.assert_allclose(found(exemplar, stmap)[..., 6], mask / 2, atol=1e-5)
 
@@ -116,7 +112,7 @@ def test_the_network_copies_what_it_finds_and_not_what_it_is_not_sure_of(rng: np
 
     def error(confidence: float) -> float:
         """Of a frame whose contents have moved 4 to the left and 4 up."""
-        plate = np.concatenate([key.source[4:, 4:, :6], identity()[4:, 4:]], 2)
+        plate = np.concatenate([key.source[4:, 4:, :6], identity(HEIGHT, WIDTH)[4:, 4:]], 2)
         plate[..., 8] = confidence
         with torch.no_grad():
             painted = training.generator(torch.from_numpy(plate.transpose(2, 0, 1))[None])[0].permute(1, 2, 0).numpy()

@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from networks import identity
 from safetensors.torch import load
 
 from fewstroke.engine.config import NetworkConfig, TrainConfig
@@ -20,19 +21,13 @@ SHOWN = NetworkConfig("fast", 9)
 HEIGHT, WIDTH = 96, 128
 
 
-def identity() -> np.ndarray:
-    """The ST map of a key frame to itself: float32 (HEIGHT, WIDTH, 3)."""
-    s, t = np.meshgrid((np.arange(WIDTH) + 0.5) / WIDTH, 1 - (np.arange(HEIGHT) + 0.5) / HEIGHT)
-    return np.stack([s, t, np.ones_like(s)], -1).astype(np.float32)
-
-
 @pytest.fixture
 def keyframe(rng: np.random.Generator) -> Keyframe:
     """A plate whose left half is dark and whose right half is light, painted as noise that nobody could guess."""
     plate = np.full((HEIGHT, WIDTH, 3), 0.2, np.float32)
     plate[:, WIDTH // 2 :] = 0.7
     painting = rng.random((HEIGHT, WIDTH, 3), np.float32)
-    source = np.concatenate([plate, np.full_like(plate, 0.5), identity()], 2)
+    source = np.concatenate([plate, np.full_like(plate, 0.5), identity(HEIGHT, WIDTH)], 2)
     return Keyframe(1, source, painting, np.ones((HEIGHT, WIDTH), np.float32))
 
 
@@ -61,7 +56,7 @@ def test_what_is_hidden_it_paints_in_the_colours_round_it(keyframe: Keyframe) ->
     halves = np.repeat(colors, WIDTH // 2, axis=0)[None]
     flat = replace(keyframe, target=(halves + 0.1 * (keyframe.target - 0.5)).astype(np.float32))
     holes = [np.s_[40:56, 24:40], np.s_[40:56, 88:104]]
-    stmap = identity()
+    stmap = identity(HEIGHT, WIDTH)
     for hole in holes:
         stmap[hole][..., 2] = 0
     at_once, fresh = painted(experienced(), flat, stmap), painted(build_generator(SHOWN), flat, stmap)
@@ -72,7 +67,7 @@ def test_what_is_hidden_it_paints_in_the_colours_round_it(keyframe: Keyframe) ->
 
 @pytest.mark.parametrize("light", [1.0, 1.1])
 def test_it_copies_a_painting_that_it_has_never_seen(keyframe: Keyframe, light: float) -> None:
-    assert off(painted(experienced(), keyframe, identity(), light), keyframe.target) < 0.01
+    assert off(painted(experienced(), keyframe, identity(HEIGHT, WIDTH), light), keyframe.target) < 0.01
 
 
 def test_training_begins_with_it_and_leaves_it_slowly(keyframe: Keyframe) -> None:
