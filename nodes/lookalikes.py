@@ -5,9 +5,11 @@ thousand weights paints it flat. But mostly it is more of what the painting does
 floor. Texture synthesis fills holes so, from like places of the same picture (Efros and Leung, "Texture Synthesis by
 Non-parametric Sampling", ICCV 1999); here the footage says what is like what.
 
-A place is led elsewhere by one of a few fixed leads. Were they chosen in every frame anew, strokes would jump from
-frame to frame. So they are chosen at anchor frames only, for the whole plane of the key frame as the dominant motion of
-the shot carries it along, and every frame between two anchors takes their choice, as far as it suits what it shows.
+A place is led elsewhere by one of a few fixed leads, a hole by as few of them as will do, as in shift maps (Pritch et
+al., "Shift-Map Image Editing", ICCV 2009): what is copied together has no seam within. Were they chosen in every frame
+anew, strokes would jump from frame to frame. So they are chosen at anchor frames only, for the whole plane of the key
+frame as the dominant motion of the shot carries it along, and every frame between two anchors takes their choice, as
+far as it suits what it shows.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ import numpy as np
 
 from .guide import dominant_motion, work_matte
 from .node import Cancel, Fetch, Node
-from .warp import positions, within
+from .warp import positions, warp, within
 
 LEADS = np.array(
     [(0, 0)]
@@ -43,6 +45,19 @@ MARGIN = 0.5
 
 SUITS = 0.6
 """How far a look-alike must agree to be taken before farther ones are looked at."""
+
+PIECE = 12
+"""Cells that a lead must suit to be chosen for a part of a hole, about two brush strokes."""
+
+DOUBT = 0.5
+"""Places that are less sure are looked for elsewhere."""
+GRAIN = 1.0
+"""Standard deviation over which sensor noise is smoothed before pictures are compared, pixels of the working size."""
+LIGHT = 3.0
+"""Standard deviation over which light is taken to be even, pixels of the working size."""
+BLUR = 2.0
+"""Standard deviation of what softens the confidence, and the difference that it is made of, pixels of the working size:
+to what training shows the network."""
 
 WINDOW = 6.0
 """Standard deviation over which a look-alike must agree, pixels of the working size: about a brush stroke."""
@@ -110,6 +125,7 @@ class LookAlikes(Node):
     matte    the subject's coverage, where there are two layers: each has its look-alikes within itself
     """
 
+    VERSION = 2
     ARTEFACT = True
     INPUTS = ("picture", "way")
     OPTIONAL_INPUTS = ("matte",)
@@ -159,25 +175,53 @@ def _choose(
     scale = np.array([columns / width, rows / height])
     places = (np.stack([x, y], -1) + 0.5) / scale - 0.5
     frame = ((places - shift) @ np.linalg.inv(matrix).T + 0.5) * scale - 0.5
-    seen = _sample(small, *(np.ascontiguousarray(frame[..., axis], np.float32) for axis in (0, 1)))
-    best = np.zeros(plane, np.float32)
+    x_here, y_here = (np.ascontiguousarray(frame[..., axis], np.float32) for axis in (0, 1))
+    seen = _sample(small, x_here, y_here)
     wide = WINDOW / COARSE
     around = cv2.GaussianBlur(seen[..., 3], (0, 0), wide) + np.float32(1e-3)
+    fits = np.zeros((len(LEADS), *plane), np.float32)
     for label, (right, down) in enumerate(LEADS[1:] * np.float32(rows), 1):
         cancel()
         like = _sample(other, x + right, y + down)
-        fits = agreement(
+        alike = agreement(
             *(np.ascontiguousarray(p[..., :3]) for p in (seen, like)),
             light=1,
             blur=0.5,
             shade=LIKE_SHADE,
             tone=LIKE_TONE,
         )
-        fits = cv2.GaussianBlur(fits * seen[..., 3] * like[..., 3], (0, 0), wide) / around
-        better = (best < SUITS) & (fits > best)
-        best[better], labels[better] = fits[better], label
+        fits[label] = cv2.GaussianBlur(alike * seen[..., 3] * like[..., 3], (0, 0), wide) / around
+    labels = np.where(fits.max(axis=0) >= SUITS, (fits >= SUITS).argmax(axis=0), fits.argmax(axis=0)).astype(np.uint8)
+    here, there = (cv2.GaussianBlur(picture, (0, 0), GRAIN) for picture in (here, there))
+    known = way[..., 2] * agreement(here, warp(there, way[..., :2]), light=LIGHT, blur=BLUR)
+    known = cv2.resize(known, (columns, rows), interpolation=cv2.INTER_AREA)
+    known = cv2.remap(known, x_here, y_here, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    _cover(labels, fits, (known < DOUBT) & (seen[..., 3] > 0.5), cancel)
     labels[seen[..., 3] < 0.5] = 0
     return cv2.medianBlur(labels, 5)
+
+
+def _cover(labels: np.ndarray, fits: np.ndarray, lacking: np.ndarray, cancel: Cancel) -> None:
+    """Chooses anew, in place, where places are lacking: for each hole as few leads as will do, since pieces meet in
+    seams. The lead that suits most of a hole best takes what it suits, then the next one that of the rest.
+
+    labels   uint8 (rows, columns), the choice
+    fits     float32 (len(LEADS), rows, columns), how far each lead suits
+    lacking  bool (rows, columns)
+    """
+    opened = cv2.morphologyEx(lacking.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    count, holes = cv2.connectedComponents(cv2.dilate(opened, np.ones((3, 3), np.uint8)))
+    better = np.maximum(fits - np.float32(SUITS), 0)
+    for hole in range(1, count):
+        rest = holes == hole
+        while rest.any():
+            cancel()
+            label = int(better[:, rest].sum(axis=1).argmax())
+            suited = rest & (fits[label] >= SUITS)
+            if np.count_nonzero(suited) < PIECE:
+                break
+            labels[suited] = label
+            rest &= ~suited
 
 
 def _sample(layers: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

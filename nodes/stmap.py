@@ -15,7 +15,19 @@ from ..engine.errors import ParameterError
 from ..engine.image import Image
 from .camera import settled
 from .guide import REFERENCE_HEIGHT, Register, RegisterParams, WorkPicture, work_flow, work_matte
-from .lookalikes import LEADS, LookAlikes, LookAlikesParams, agreement, anchors, led, plane
+from .lookalikes import (
+    BLUR,
+    DOUBT,
+    GRAIN,
+    LEADS,
+    LIGHT,
+    LookAlikes,
+    LookAlikesParams,
+    agreement,
+    anchors,
+    led,
+    plane,
+)  # fmt: skip
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
 from .outlines import settled_outlines
@@ -205,8 +217,6 @@ AGREEING = 16
 """Part of the frame's height over which pixels agree on the key frame that they come from, so that it is not one here
 and another there within one brush stroke."""
 
-DOUBT = 0.5
-"""Places that are less sure are looked for elsewhere."""
 LIKENESS = 0.8
 """The most that a look-alike is believed: another key frame may show the place itself."""
 HOLE = 15
@@ -214,18 +224,10 @@ HOLE = 15
 moves, the network paints better than pieces do (lynx: psnr 29.4 with 5, 29.8 with 15; rendered shots were the same)."""
 SHARD = 9
 """Look-alikes narrower than this many pixels of the working size are left to the network: strokes are longer."""
-LIGHT = 3.0
-"""Standard deviation over which light is taken to be even, pixels of the working size."""
-GRAIN = 1.0
-"""Standard deviation over which sensor noise is smoothed before pictures are compared, pixels of the working size."""
 
 SPECKLE = 5
 """Doubts narrower than this many pixels of the working size are dropped: they are edges that are a little off, which
 the network sees for itself, and it would paint them as lines."""
-
-BLUR = 2.0
-"""Standard deviation of what softens the confidence, and the difference that it is made of, pixels of the working size:
-to what training shows the network."""
 
 SOFTNESS = 1.0
 """Standard deviation, pixels of the working size, over which neighbouring pixels agree on where they came from."""

@@ -8,7 +8,7 @@ from test_guide import HEIGHT, WIDTH, square, texture
 
 from fewstroke.engine.image import Image
 from fewstroke.nodes.guide import Register, RegisterParams, WorkPicture
-from fewstroke.nodes.lookalikes import ANCHORS, LEADS, LookAlikes, LookAlikesParams, agreement, anchors
+from fewstroke.nodes.lookalikes import ANCHORS, COARSE, LEADS, LookAlikes, LookAlikesParams, agreement, anchors
 from fewstroke.nodes.stmap import STMap, STMapParams, WayBack, WayBackParams
 
 KEY = 5
@@ -56,6 +56,14 @@ def test_uncovered_wall_is_led_to_wall() -> None:
     on_thing = (x > 30) & (x < 65) & (y > 30) & (y < 65)
     assert on_thing[believed].mean() < 0.05
     assert x[believed].min() >= 0 and x[believed].max() <= WIDTH - 1
+
+
+def test_most_of_a_hole_is_one_piece() -> None:
+    labels = fresh_evaluator()(node(leaves()), KEY + 3)[0]
+    top, left = (labels.shape[0] - HEIGHT // COARSE) // 2, (labels.shape[1] - WIDTH // COARSE) // 2
+    hole = labels[top:, left:][THING[0].start // COARSE : THING[0].stop // COARSE, THING[1].start // COARSE :][:, :9]
+    assert hole.all()
+    assert np.bincount(hole.ravel()).max() > 0.7 * hole.size
 
 
 def test_what_the_key_frame_has_nothing_like_is_left_to_the_network() -> None:
