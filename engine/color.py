@@ -56,8 +56,13 @@ def config() -> Any:
 
 def find_space(name: str) -> str | None:
     """The config's own name for a colour space, alias, role or common synonym; None where it knows none."""
+    return _found(os.environ.get("OCIO", ""), name)
+
+
+@lru_cache(maxsize=256)
+def _found(config_path: str, name: str) -> str | None:
     for candidate in (name, *_SYNONYMS.get(name.lower(), ())):
-        space = config().getColorSpace(candidate)
+        space = _config(config_path).getColorSpace(candidate)
         if space is not None:
             return space.getName()
     return None
@@ -75,8 +80,13 @@ def resolve_space(name: str) -> str:
 
 def is_scene_linear(name: str) -> bool:
     """Whether values of this space are proportional to light."""
+    return _is_linear(os.environ.get("OCIO", ""), resolve_space(name))
+
+
+@lru_cache(maxsize=256)
+def _is_linear(config_path: str, space: str) -> bool:
     # Found out by OpenColorIO where the config does not say it: Blender's does not, nor does any of version 1.
-    return config().isColorSpaceLinear(resolve_space(name), ocio.REFERENCE_SPACE_SCENE)
+    return _config(config_path).isColorSpaceLinear(space, ocio.REFERENCE_SPACE_SCENE)
 
 
 def default_space(tagged: str | None, *, is_float: bool) -> str:

@@ -28,7 +28,7 @@ from ..engine.errors import ParameterError, ShapeError
 from ..engine.image import Image, unpremultiply
 from .arap import agreement, register
 from .motion import Vectors, is_cut
-from .node import Cancel, Fetch, Node
+from .node import Cancel, Fetch, Known, Node
 from .parallel import in_parallel
 from .warp import compose, inside, warp
 
@@ -203,7 +203,7 @@ class Span(_Registration):
             return self._reads_of_walk(path)
         return {"halves": (path[self._length // 2], frame), **self._reads_of_match(path[0], frame)}
 
-    def key(self, frame: int) -> str:
+    def _make_key(self, frame: int, known: Known) -> str:
         # All that the tree below depends on, flat: a walk through it would ask for each anchor's key at every level.
         path = self._stretch(frame)
         read: dict[str, Sequence[int]] = {
@@ -211,7 +211,7 @@ class Span(_Registration):
         }
         if "vectors" in self.inputs:
             read[_step(path)] = path[:-1]
-        leaves = {name: [self.inputs[name].key(f) for f in frames] for name, frames in read.items()}
+        leaves = {name: [self.inputs[name].key(f, known) for f in frames] for name, frames in read.items()}
         return digest("Span", self.VERSION, self.params.interval, leaves, cv2.__version__)
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:

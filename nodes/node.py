@@ -32,6 +32,9 @@ def never() -> None:
 Fetch = Callable[[str, int], Any]
 """`fetch(input name, frame)` gives an input's result at a declared frame."""
 
+Known = dict[tuple[int, int], str]
+"""Keys by a node's `id` and the frame."""
+
 
 class Node(ABC):
     """One step of a graph.
@@ -69,13 +72,26 @@ class Node(ABC):
         """The (input, frame) that is passed through unchanged at this frame, or None where there is work to do."""
         return None
 
-    def key(self, frame: int) -> str:
-        """The name of the result at this frame: a digest of everything that the pixels depend on."""
-        passed = self.identity(frame)
-        if passed is not None:
-            return self.inputs[passed[0]].key(passed[1])
+    def key(self, frame: int, known: Known | None = None) -> str:
+        """The name of the result at this frame: a digest of everything that the pixels depend on.
+
+        known  keys made a moment ago, and where this one and those below it are added: many paths through a graph lead
+               to the same node. Only for a moment, since files change
+        """
+        known = {} if known is None else known
+        place = id(self), frame
+        if place not in known:
+            passed = self.identity(frame)
+            known[place] = (
+                self._make_key(frame, known) if passed is None else self.inputs[passed[0]].key(passed[1], known)
+            )
+        return known[place]
+
+    def _make_key(self, frame: int, known: Known) -> str:
+        """`key`, where nothing is passed through."""
         needed = {
-            name: [self.inputs[name].key(f) for f in frames] for name, frames in self.frames_needed(frame).items()
+            name: [self.inputs[name].key(f, known) for f in frames]
+            for name, frames in self.frames_needed(frame).items()
         }
         return digest(type(self).__name__, self.VERSION, self.key_params(), needed, self.key_extra(frame))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..engine.errors import CancelledError
 from .cache import DiskCache, MemoryCache
-from .node import Cancel, Node, never
+from .node import Cancel, Known, Node, never
 from .write import Found, Write
 
 
@@ -26,13 +26,17 @@ class Evaluator:
         self._running: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
-    def __call__(self, node: Node, frame: int, cancel: Cancel = never) -> Any:
-        """The node's result at a frame; whatever the node raises passes through."""
+    def __call__(self, node: Node, frame: int, cancel: Cancel = never, known: Known | None = None) -> Any:
+        """The node's result at a frame; whatever the node raises passes through.
+
+        known  as of `Node.key`, from whoever needs this result for his own
+        """
         cancel()
+        known = {} if known is None else known
         passed = node.identity(frame)
         if passed is not None:
-            return self(node.inputs[passed[0]], passed[1], cancel)
-        key = node.key(frame)
+            return self(node.inputs[passed[0]], passed[1], cancel, known)
+        key = node.key(frame, known)
         # Two threads that want the same result wait for one computation rather than doing it twice.
         with self._guard:
             lock = self._running.setdefault(key, threading.Lock())
@@ -40,7 +44,7 @@ class Evaluator:
             with lock:
                 result = None if node.EFFECT else self._memory.get(key)
                 if result is None:
-                    result, kept = self._compute(node, frame, key, cancel)
+                    result, kept = self._compute(node, frame, key, cancel, known)
                     if not kept:
                         self._memory.put(key, result)
                 return result
@@ -48,10 +52,10 @@ class Evaluator:
             with self._guard:
                 self._running.pop(key, None)
 
-    def _compute(self, node: Node, frame: int, key: str, cancel: Cancel) -> tuple[Any, bool]:
+    def _compute(self, node: Node, frame: int, key: str, cancel: Cancel, known: Known) -> tuple[Any, bool]:
         """The result, and whether there is no need to keep it in memory."""
         if not node.ARTEFACT:
-            return node.evaluate(frame, self._fetch(node, frame, cancel), cancel), node.EFFECT
+            return node.evaluate(frame, self._fetch(node, frame, cancel, known), cancel), node.EFFECT
         stored = self._disk.get(key)
         if stored is not None:
             return stored, True
@@ -59,16 +63,16 @@ class Evaluator:
             stored = self._disk.get(key)  # another process may have made it meanwhile
             if stored is not None:
                 return stored, True
-            result = node.evaluate(frame, self._fetch(node, frame, cancel), cancel)
+            result = node.evaluate(frame, self._fetch(node, frame, cancel, known), cancel)
             return result, self._disk.put(key, result)
 
-    def _fetch(self, node: Node, frame: int, cancel: Cancel) -> Callable[[str, int], Any]:
+    def _fetch(self, node: Node, frame: int, cancel: Cancel, known: Known) -> Callable[[str, int], Any]:
         needed = node.frames_needed(frame)
 
         def fetch(name: str, wanted: int) -> Any:
             if wanted not in needed.get(name, ()):
                 raise AssertionError(f"{type(node).__name__} read '{name}' at {wanted}, undeclared for frame {frame}")
-            return self(node.inputs[name], wanted, cancel)
+            return self(node.inputs[name], wanted, cancel, known)
 
         return fetch
 

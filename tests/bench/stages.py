@@ -29,7 +29,7 @@ from presets import exported, generator
 
 from fewstroke.nodes.cache import DiskCache
 from fewstroke.nodes.guide import Guide, GuideParams
-from fewstroke.nodes.node import Node
+from fewstroke.nodes.node import Cancel, Known, Node, never
 from fewstroke.nodes.prefilter import Prefilter, PrefilterParams
 from fewstroke.nodes.read import Read, ReadParams
 from fewstroke.nodes.render import Evaluator
@@ -49,11 +49,11 @@ class Stopwatch(Evaluator):
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._inner: list[float] = [0.0]
 
-    def __call__(self, node: Node, frame: int, *rest: Any) -> Any:
+    def __call__(self, node: Node, frame: int, cancel: Cancel = never, known: Known | None = None) -> Any:
         start = time.perf_counter()
         self._inner.append(0.0)
         try:
-            return super().__call__(node, frame, *rest)
+            return super().__call__(node, frame, cancel, known)
         finally:
             whole = time.perf_counter() - start
             self.seconds[type(node).__name__] += whole - self._inner.pop()

@@ -27,8 +27,11 @@ class Given(Node):
         super().__init__(None)
         self.image = image
 
-    def key(self, frame: int) -> str:
-        return digest(frame, self.image.pixels)
+    def key_params(self):
+        return {"image": digest(self.image.pixels)}
+
+    def key_extra(self, frame):
+        return frame
 
     def evaluate(self, frame, fetch, cancel):
         return self.image

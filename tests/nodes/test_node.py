@@ -1,0 +1,71 @@
+"""Keys of nodes: as much is asked as there are nodes and frames, however many paths lead to them."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from standing import Footage, fresh_evaluator
+
+from fewstroke.engine.image import Image
+from fewstroke.nodes.node import Node
+
+
+class Asked(Footage):
+    """Footage that counts how often it is asked what it depends on."""
+
+    count = 0
+
+    def key_extra(self, frame):
+        self.count += 1
+        return super().key_extra(frame)
+
+
+@dataclass(frozen=True)
+class NoParams:
+    """There are none."""
+
+
+class Sum(Node):
+    """Two inputs, each at the frame and the one before."""
+
+    INPUTS: ClassVar[tuple[str, ...]] = ("first", "second")
+
+    def __init__(self, first: Node, second: Node):
+        super().__init__(NoParams(), first=first, second=second)
+
+    def frames_needed(self, frame):
+        return dict.fromkeys(self.INPUTS, (frame - 1, frame))
+
+    def evaluate(self, frame, fetch, cancel):
+        pixels = [fetch(name, at).pixels for name in self.INPUTS for at in (frame - 1, frame)]
+        return Image(np.sum(pixels, axis=0))
+
+
+def layered(leaf: Node, depth: int) -> Node:
+    """4^depth paths lead from the result down to the leaf."""
+    for _ in range(depth):
+        leaf = Sum(leaf, leaf)
+    return leaf
+
+
+def test_a_key_asks_each_node_once_a_frame() -> None:
+    leaf = Asked({t: Image(np.full((4, 4, 3), t, np.float32)) for t in range(40)})
+    layered(leaf, 12).key(30)
+    assert leaf.count == 13  # frames 18 to 30
+
+
+def test_an_evaluation_asks_each_node_once_a_frame() -> None:
+    leaf = Asked({t: Image(np.full((4, 4, 3), 1, np.float32)) for t in range(40)})
+    result = fresh_evaluator()(layered(leaf, 6), 30)
+    assert leaf.count == 7
+    assert (result.pixels == 4**6).all()
+
+
+def test_what_changes_meanwhile_is_noticed() -> None:
+    pictures = {t: Image(np.full((4, 4, 3), t, np.float32)) for t in range(40)}
+    leaf = Footage(pictures)
+    evaluate, node = fresh_evaluator(), layered(leaf, 3)
+    before, key = evaluate(node, 30).pixels, node.key(30)
+    pictures[28] = Image(np.zeros((4, 4, 3), np.float32))
+    assert node.key(30) != key
+    assert (evaluate(node, 30).pixels < before).all()
