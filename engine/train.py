@@ -38,6 +38,8 @@ PLATEAU_WINDOW = 150
 PLATEAU_GAIN = 0.01
 """A window that is not at least this part better than the one before ends a run without time or step limit."""
 
+HALVED = ("cuda",)
+"""Devices on which networks learn in bfloat16."""
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -180,30 +182,29 @@ class Training:
             tensor.to(self._device, memory_format=torch.channels_last)
             for tensor in (batch.source, batch.target, batch.mask, batch.real)
         )
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
-            own, painted = self._learner.paint(source)  # (B, 3, P, P) each
-            wanted = target[: config.judged]
-            # Judged is what it paints of its own: where it may copy it has nothing to learn.
-            shown = losses.composite(own[: config.judged], wanted, mask[: config.judged])
+        own, painted = self._paint(source)  # (B, 3, P, P) each
+        wanted = target[: config.judged]
+        # Judged is what it paints of its own: where it may copy it has nothing to learn.
+        shown = losses.composite(own[: config.judged], wanted, mask[: config.judged])
 
-            judge = self._discriminator.requires_grad_(True)
-            genuine, made = judge(torch.cat([real[: config.judged], shown.detach()]))[0].chunk(2)
-            discriminator = losses.discriminator_adversarial(genuine, made)
-            self._descend("discriminator", discriminator)
+        self._discriminator.requires_grad_(True)
+        genuine, made = self._judge(torch.cat([real[: config.judged], shown.detach()]))[0].chunk(2)
+        discriminator = losses.discriminator_adversarial(genuine, made)
+        self._descend("discriminator", discriminator)
 
-            judge.requires_grad_(False)  # from here on it is only looked through
-            l1 = losses.masked_l1(painted, target, mask)
-            score, features = judge(shown)
-            adversarial = losses.generator_adversarial(score)
-            if self._perceptual is None:
-                with torch.no_grad():
-                    wanted_features = judge(wanted)[1]
-                perceptual = losses.feature_distance(features, wanted_features)
-            else:
-                perceptual = self._perceptual(shown, wanted)
-            wrong = l1 if own is painted else l1 + losses.masked_l1(own, target, mask)
-            total = config.l1 * wrong + config.adversarial * adversarial + config.perceptual * perceptual
-            self._descend("generator", total)
+        self._discriminator.requires_grad_(False)  # from here on it is only looked through
+        l1 = losses.masked_l1(painted, target, mask)
+        score, features = self._judge(shown)
+        adversarial = losses.generator_adversarial(score)
+        if self._perceptual is None:
+            with torch.no_grad():
+                wanted_features = self._judge(wanted)[1]
+            perceptual = losses.feature_distance(features, wanted_features)
+        else:
+            perceptual = self._perceptual(shown, wanted)
+        wrong = l1 if own is painted else l1 + losses.masked_l1(own, target, mask)
+        total = config.l1 * wrong + config.adversarial * adversarial + config.perceptual * perceptual
+        self._descend("generator", total)
         self._average()
         return {
             "l1": l1.item(),
@@ -211,6 +212,22 @@ class Training:
             "perceptual": perceptual.item(),
             "discriminator": discriminator.item(),
         }
+
+    def _paint(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        with self._half():
+            own, painted = self._learner.paint(source)
+        whole = own.float()
+        return whole, whole if painted is own else painted.float()
+
+    def _judge(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+        with self._half():
+            score, features = self._discriminator(pictures)
+        return score.float(), [feature.float() for feature in features]
+
+    def _half(self) -> torch.autocast:
+        """Within it, networks compute in half the bits, where that is faster. What they give is made whole again, since
+        losses are sums of many small numbers."""
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type in HALVED)
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from networks import identity
 
+from fewstroke.engine import train
 from fewstroke.engine.checkpoint import load_checkpoint
 from fewstroke.engine.config import NetworkConfig, TrainConfig
 from fewstroke.engine.errors import ParameterError, TrainingError
@@ -37,6 +39,30 @@ def test_it_learns(keyframe: Keyframe) -> None:
     reports = run(training(keyframe), 60)
     first, last = (np.mean([r.l1 for r in part]) for part in (reports[:10], reports[-10:]))
     assert last < 0.6 * first
+
+
+@pytest.mark.parametrize("network", [NetworkConfig(), NetworkConfig("fast", 9), NetworkConfig("paper")], ids=str)
+def test_it_learns_in_half_the_bits_too(
+    keyframe: Keyframe, network: NetworkConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does on graphics cards."""
+    losses = []
+    for halved in ((), ("cpu",)):
+        monkeypatch.setattr(train, "HALVED", halved)
+        shown = replace(keyframe, source=seen(keyframe, network.channels))
+        exemplars = [keyframe.frame] if network.channels > 6 else []
+        trainer = Training([shown], network, SMALL, device="cpu", exemplars=exemplars)
+        reports = run(trainer, 3)
+        assert all(weight.dtype is torch.float32 for weight in trainer.generator.parameters())
+        losses.append([(r.l1, r.adversarial, r.perceptual, r.discriminator) for r in reports])
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.1)
+
+
+def seen(keyframe: Keyframe, channels: int) -> np.ndarray:
+    """The key frame with a guide and an ST map that leads to itself, as far as there are channels for them."""
+    height, width = keyframe.mask.shape
+    return np.concatenate([keyframe.source, keyframe.source, identity(height, width)], axis=2)[..., :channels]
 
 
 def test_the_same_seed_gives_the_same_weights(keyframe: Keyframe) -> None:
