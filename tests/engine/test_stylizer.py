@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from networks import facts, random_generator
 
@@ -17,7 +18,7 @@ from fewstroke.engine.color import encode
 from fewstroke.engine.errors import CancelledError, ModelError, ParameterError, ShapeError
 from fewstroke.engine.export import export_model
 from fewstroke.engine.image import Alpha, Image
-from fewstroke.engine.sessions import choose_providers, open_session
+from fewstroke.engine.sessions import choose_providers, for_cuda, open_session
 from fewstroke.engine.stylizer import Stylizer
 
 Models = Callable[..., bytes]
@@ -183,6 +184,16 @@ def test_cpu_is_always_there_and_what_is_not_there_is_named() -> None:
         choose_providers("coreml")
     with pytest.raises(ParameterError, match="no device 'gpu'"):
         choose_providers("gpu")
+
+
+def test_the_model_that_cuda_is_given_paints_the_same(models: Models, rng: np.random.Generator) -> None:
+    model = models("fast", 9)
+    given = for_cuda(model)
+    sampled = [node for node in onnx.load_from_string(given).graph.node if node.op_type == "GridSample"]
+    assert [node.domain for node in sampled] == ["com.microsoft"]
+    image, guide = Image(rng.random((40, 56, 3), np.float32)), rng.random((40, 56, 6), np.float32)
+    assert Stylizer(given).info == Stylizer(model).info
+    assert np.array_equal(Stylizer(given)(image, guide=guide).pixels, Stylizer(model)(image, guide=guide).pixels)
 
 
 def test_sessions_are_shared_and_loaded_once(models: Models) -> None:
