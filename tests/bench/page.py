@@ -18,7 +18,10 @@ Line = list[tuple[float, dict[str, float]]]
 """Of a plot: values along the x axis, and the scores at each."""
 
 SCORES = ("psnr", "subject", "ssim", "swd", "detail", "grid", "flicker", "change", "key_psnr")
-PLOTTED = {"psnr": "psnr, dB", "ssim": "ssim", "swd": "swd, lower is better", "flicker": "flicker, lower is better"}
+PLOTTED = {
+    "psnr": "psnr, dB", "ssim": "ssim", "swd": "swd, lower is better",
+    "flicker": "flicker, lower is better", "change": "change, lower is better",
+}  # fmt: skip
 COLOURS, MARKERS = 10, "osv^D"
 """Of lines: so many colours, of matplotlib's tab10; the marker changes when they begin again."""
 HEIGHT = 180
@@ -112,9 +115,12 @@ def studies(results: list[Result], folder: Path) -> list[Path]:
 
 def _plot(lines: dict[str, Line], label: str, path: Path, ticks: Listing[float] | None = None) -> Path:
     """A line for each; what took nothing is a level."""
-    figure = Figure(figsize=(4 * len(PLOTTED), max(3.4, 0.4 + 0.18 * len(lines))), layout="constrained")
-    axes = figure.subplots(1, len(PLOTTED))
-    for axis, (score, title) in zip(axes, PLOTTED.items(), strict=True):
+    known = {score for line in lines.values() for _, its in line for score in its}
+    plotted = {score: title for score, title in PLOTTED.items() if score in known}
+    figure = Figure(figsize=(4 * len(plotted), max(3.4, 0.4 + 0.18 * len(lines))), layout="constrained")
+    figure.suptitle(path.stem)
+    axes = figure.subplots(1, len(plotted))
+    for axis, (score, title) in zip(axes, plotted.items(), strict=True):
         axis.set_xscale("log", base=2)
         for number, (name, line) in enumerate(lines.items()):
             values, heights = [value for value, _ in line], [its.get(score, np.nan) for _, its in line]
