@@ -14,6 +14,7 @@ import numpy as np
 from ..engine.errors import ParameterError
 from ..engine.image import Image
 from .camera import settled
+from .carried import Carried, CarriedParams
 from .guide import REFERENCE_HEIGHT, Register, RegisterParams, WorkPicture, work_flow, work_matte
 from .lookalikes import (
     BLUR,
@@ -60,6 +61,9 @@ class STMap(Temporal):
     Where something of the key frame has come to lie by the motion, the two pictures must agree for the confidence to be
     high, but for their light: a shadow that falls on a wall takes no brush stroke from it.
 
+    Where a thing has turned so far that its registration tears, flow from frame to frame may still lead back
+    (nodes/carried.py); it is asked everywhere, and taken where the pictures agree far better along it.
+
     Where nothing leads back, a look-alike may: what turns into view is mostly more of what the key frame shows nearby
     (nodes/lookalikes.py). It is believed less than the place itself, of which another key frame may know.
 
@@ -74,7 +78,7 @@ class STMap(Temporal):
     registration behind that of the guide's key frame is the same artefact as the guide's.
     """
 
-    VERSION = 6
+    VERSION = 7
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
     params: STMapParams
@@ -94,6 +98,8 @@ class STMap(Temporal):
             way = WayBack(WayBackParams(key), registration, picture)
             made[f"way{page}"] = way
             made[f"alike{page}"] = LookAlikes(LookAlikesParams(key), picture, way, self.inputs.get("matte"))
+            if vectors is None:
+                made[f"carried{page}"] = Carried(CarriedParams(key), footage)
         self.inputs = {**self.inputs, **made, "picture": picture}
 
     def offsets(self, frame: int) -> list[int]:
@@ -112,9 +118,14 @@ class STMap(Temporal):
         around = tuple(sorted((frame, *(frame + offset for offset in self.offsets(frame)))))
         ways = {f"way{page}": around for page in near}
         ways |= {f"alike{page}": tuple(self._anchors(page, frame)) for page in near}
+        ways |= {f"carried{page}": (frame,) for page in near if self._is_carried(page, frame)}
         compared = tuple(sorted({frame, *(self.keyframes[page] for page in near)}))
         looked_at = {name: compared for name in ("picture", "matte") if name in self.inputs}
         return {**needed, **ways, **looked_at}
+
+    def _is_carried(self, page: int, frame: int) -> bool:
+        name = f"carried{page}"
+        return name in self.inputs and frame in self.inputs[name].frames()
 
     def _anchors(self, page: int, frame: int) -> list[int]:
         """The frames whose look-alikes in a key frame count for this frame."""
@@ -136,13 +147,14 @@ class STMap(Temporal):
             others = [(flow, fetch(f"way{page}", frame + offset)) for flow, offset in neighbours]
             there = self._seen(self.keyframes[page], fetch)
             choices = [fetch(f"alike{page}", anchor) for anchor in self._anchors(page, frame)]
+            carried = fetch(f"carried{page}", frame) if self._is_carried(page, frame) else None
             layers = []
             for index, own in enumerate(fetch(f"way{page}", frame)):
                 cancel()
                 way = _agree(own, [(flow, other[index]) for flow, other in others])
                 if index == 0 and "vectors" not in self.inputs:  # the other layer is what moves by itself
                     way = settled(way, own[..., 2], here.colors, there.colors)
-                layers.append(_layer(way, own, [choice[index] for choice in choices], here, there, index))
+                layers.append(_layer(way, own, carried, [choice[index] for choice in choices], here, there, index))
             way = _in_picture(layers, picture, here.subject)
             way[..., 1] = on_page(way[..., 1], page, len(self.keyframes), picture.height)
             ways.append(way)
@@ -217,6 +229,10 @@ AGREEING = 16
 """Part of the frame's height over which pixels agree on the key frame that they come from, so that it is not one here
 and another there within one brush stroke."""
 
+LIKELIER = 0.2
+"""By how much surer, on the mean over STROKE, a way along flow must be than the registration's to be taken."""
+STROKE = 4.0
+"""Standard deviation, pixels of the working size."""
 LIKENESS = 0.8
 """The most that a look-alike is believed: another key frame may show the place itself."""
 HOLE = 15
@@ -308,11 +324,18 @@ class _Layer:
 
 
 def _layer(
-    way: np.ndarray, own: np.ndarray, choices: list[np.ndarray], here: _Seen, there: _Seen, layer: int
+    way: np.ndarray,
+    own: np.ndarray,
+    carried: np.ndarray | None,
+    choices: list[np.ndarray],
+    here: _Seen,
+    there: _Seen,
+    layer: int,
 ) -> _Layer:
     """A layer with look-alikes where its way back (h, w, 2) leads to nothing.
 
     own      (h, w, 3), as of `WayBack`
+    carried  (h, w, 2), another way back, taken where it leads to what is far likelier
     choices  as of `LookAlikes`, in the order in which they are believed
     """
     sure = _confidence(way, own[..., 2], here, there, layer)
@@ -333,6 +356,13 @@ def _layer(
         cv2.copyTo(label, taken, leads)
         cv2.copyTo(like, taken, found)
         lacking -= taken
+    if carried is not None and own.any():  # not beyond a cut
+        x, y = positions(carried)
+        other = _confidence(carried, within(x, y, sure.shape), here, there, layer)
+        likelier = cv2.GaussianBlur(other - np.maximum(sure, found), (0, 0), STROKE) > LIKELIER
+        likelier = cv2.morphologyEx(likelier.astype(np.uint8), cv2.MORPH_OPEN, np.ones((SHARD, SHARD), np.uint8)) > 0
+        way, sure = np.where(likelier[..., None], carried, way), np.where(likelier, other, sure)
+        leads[likelier] = 0
     return _Layer(np.dstack([way, sure]), np.dstack([base, found]), leads)
 
 
