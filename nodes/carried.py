@@ -56,13 +56,12 @@ class _Steps(Node):
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         """float32 (h, w, 2): how far each pixel is from its place in the key frame, pixels of the working size."""
-        needed = self.frames_needed(frame)
-        way: np.ndarray | None = None
-        for name in needed.keys() - {"footage", "motion-1", "motion+1"}:
-            way = fetch(name, needed[name][0])
+        _, (motion, steps), *before = self.frames_needed(frame).items()
         shape = fetch("footage", frame).pixels.shape
-        motion = "motion-1" if "motion-1" in needed else "motion+1"
-        for step in needed[motion]:
+        way: np.ndarray | None = None
+        for name, (start,) in before:  # one, or none next to the key frame
+            way = fetch(name, start)
+        for step in steps:
             cancel()
             flow = work_flow(fetch(motion, step), shape)
             way = flow if way is None else compose(flow, way)
