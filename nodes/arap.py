@@ -12,6 +12,8 @@ What differs from the 2009 paper, and why:
   each round only has to find what the last one missed. Where nothing is known, features tell the rigid part first.
 - Rigidity is the energy of Sorkine and Alexa, "As-Rigid-As-Possible Surface Modeling" (SGP 2007), solved exactly,
   instead of averaged square by square: empty regions follow their surroundings in one step, however large they are.
+  It is rigid but for one scale, which all of the lattice takes from what most of it does: as a camera comes nearer,
+  everything grows.
 - The lattice is soft where the picture has an edge, and tears where sure matches disagree, so that a thing that moves
   drags along as little as possible of what is behind it.
 
@@ -104,7 +106,7 @@ def register(
         certainty = confidence * weight
         share = certainty / np.maximum(certainty + memory, np.float32(1e-9))
         observed = known + cv2.merge([share, share]) * (matched - known)
-        displacement = lattice.fit(observed, certainty + memory, displacement, cancel)
+        displacement = lattice.fit(observed, certainty + memory, observed if initial is None else initial, cancel)
     sure = _agreement(codes, target_codes, displacement)
     if source_matte is not None and target_matte is not None:
         sure = sure * source_matte * warp(target_matte, displacement)
@@ -281,25 +283,25 @@ class _Lattice:
         shares /= shares.sum(axis=0)
         return cls((height, width), points, bonds, (top, left), shares)
 
-    def fit(self, observed: np.ndarray, certainty: np.ndarray, start: np.ndarray, cancel: Cancel) -> np.ndarray:
+    def fit(self, observed: np.ndarray, certainty: np.ndarray, common: np.ndarray, cancel: Cancel) -> np.ndarray:
         """Regularise: the displacement, float32 (H, W, 2), that follows `observed` as far as `certainty` says.
 
-        start  the displacement so far, for a first guess of the rotation
+        common  a displacement that tells what rotation and scale are common to most of the picture
 
         Minimises, over the points' places Q and rotations R in turn,
           sum_i c_i |Q_i + R_i (p_i' - p_i) - q_i'|^2 + STIFFNESS sum_ij b_ij |Q_i - Q_j - (R_i + R_j)/2 (p_i - p_j)|^2
-        where p_i' is the centre of what was observed round point i, c_i its certainty and q_i' where that is now.
+        where p_i' is the centre of what was observed round point i, c_i its certainty and q_i' where that is now. All R
+        have the common scale.
         """
         centers, places, weight = self._gather(observed, certainty)
         offsets = centers - self.points
         arms = [self.points[first][0, 0] - self.points[second][0, 0] for first, second in _BONDS]
-        _, begun, _ = self._gather(start, np.ones_like(certainty))
         bonds = self.bonds
-        # One rotation for all: that of single points is as wrong as the outlines of what moves still are.
-        common = _rotations(arms, [begun[first] - begun[second] for first, second in _BONDS], bonds, begun.shape).sum()
-        rotation = np.full(begun.shape, common / max(abs(common), 1e-12))
+        # To begin with, one for all: that of single points is as wrong as the outlines of what moves still are.
+        turn = _common(centers, self._gather(common, certainty)[1], weight)
+        rotation = np.full(places.shape, turn)
         believed = weight
-        result = begun
+        result = places
         for _ in range(LOCAL_GLOBAL_STEPS):
             cancel()
             turned = [
@@ -313,7 +315,7 @@ class _Lattice:
                 right[second] -= pull
             result = _solve([STIFFNESS * bond for bond in bonds], believed, right)
             now = [result[first] - result[second] for first, second in _BONDS]
-            rotation = _rotations(arms, now, bonds, result.shape)
+            rotation = abs(turn) * _rotations(arms, now, bonds, result.shape)
             strains = [
                 _squared(is_now - was) * (SPACING / abs(arm)) ** 2
                 for is_now, was, arm in zip(now, turned, arms, strict=True)
@@ -372,6 +374,19 @@ def _corners(values: np.ndarray, near: tuple[np.ndarray, np.ndarray]) -> Iterato
 
 def _squared(values: np.ndarray) -> np.ndarray:
     return np.square(np.real(values)) + np.square(np.imag(values))
+
+
+def _common(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> complex:
+    """The rotation and scale that most points follow, as one complex number: least squares, reweighted."""
+    believed = weight
+    turn = 1 + 0j
+    for miss in (4 * OUTLIER, 2 * OUTLIER, OUTLIER, OUTLIER):
+        total = believed.sum()
+        was, now = (places - (believed * places).sum() / total for places in (before, after))
+        spread = (believed * _squared(was)).sum()
+        turn = (believed * np.conj(was) * now).sum() / max(spread, 1e-12)
+        believed = weight / np.square(1 + _squared(now - turn * was) / miss**2)
+    return complex(turn)
 
 
 def _rotations(

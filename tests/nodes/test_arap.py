@@ -80,6 +80,19 @@ def test_a_plain_area_follows_its_surroundings() -> None:
     assert np.mean(means) < 0.25 and np.median(worst) < 1.5 and worst[0] < 1.5
 
 
+@pytest.mark.parametrize("zoom", [0.85, 1.2])
+def test_a_plain_area_beside_what_is_seen_follows_a_zoom(zoom: float) -> None:
+    """Half of the frame is plain, to its edge: a lattice that is rigid, but not similar, would be 15 pixels off there."""
+    canvas = texture(2)
+    canvas[:, 512 // 2 :] = 0.5
+    middle = np.array([WIDTH / 2, HEIGHT / 2])
+    x, y = np.moveaxis((np.stack([X, Y], -1) - middle) / zoom + middle, -1, 0)
+    truth = (np.stack([X, Y], -1) - middle) * (zoom - 1)
+    displacement, _ = register(seen(canvas, X, Y), seen(canvas, x, y))
+    error = np.linalg.norm(displacement - truth, axis=2)
+    assert error[visible(truth)].mean() < 0.5 and error[visible(truth)].max() < 3
+
+
 def test_a_moving_thing_does_not_drag_a_plain_background() -> None:
     def frame(shift: int) -> np.ndarray:
         picture = np.full((HEIGHT, WIDTH, 3), 0.6, np.float32)
