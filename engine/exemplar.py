@@ -89,10 +89,22 @@ keeps its paint. The network then believes the exemplar there, and what it paint
 and 161 to 139)."""
 
 
-def mislead(source: Tensor, height: int, width: int, pages: int, rng: np.random.Generator) -> Tensor:
-    """Training patches whose ST map errs, and whose light is not the exemplar's.
+STRANGER_PART = 0.5
+"""Before some, something of another place has come, as an arm comes before a wall: it is not found again, and has the
+guide and the ST map of what it hides, so only its plate tells what to paint. Without them, what moves too fast to be
+followed is painted like what is behind it."""
+STRANGER_WIDTH = 0.5
+"""How wide it is, in standard deviations of the field one of whose contours it follows: a third of the patch on the
+mean, as often a band as a spot."""
+
+
+def mislead(
+    source: Tensor, target: Tensor, mask: Tensor, height: int, width: int, pages: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Training patches whose ST map errs, and whose light is not the exemplar's; their targets and masks.
 
     source         (B, 9, P, P): RGB, guide, ST map
+    target, mask   (B, 3, P, P) and (B, 1, P, P)
     height, width  of the frames they were cut from, pixels
     pages          how many of these are exemplars
     """
@@ -113,4 +125,10 @@ def mislead(source: Tensor, height: int, width: int, pages: int, rng: np.random.
     light = (1 + some(LIGHT_PART) * LIGHT * noise(1, 2)).clamp(min=0.3)
     aspect = torch.tensor([height / width, 1 / pages]).view(1, 2, 1, 1)
     place, sure = source[:, 6:8] + lead * aspect, source[:, 8:] * belief
-    return torch.cat([source[:, :3] * light, guide, place, sure], 1)
+
+    inside = STRANGER_WIDTH * (noise(1, 1).abs() + 0.3) - (noise(1, 3) - noise(1, 1)).abs()
+    come = some(STRANGER_PART)
+    stranger = (inside * 8 + 0.5).clamp(0, 1) * come  # its edge is a pixel wide ...
+    sure = sure * (1 - (inside * 3 + 1).clamp(0, 1) * come)  # ... and the doubts reach a little beyond it
+    plate, target, mask = (torch.lerp(planes, planes.roll(1, 0), stranger) for planes in (source[:, :3], target, mask))
+    return torch.cat([plate * light, guide, place, sure], 1), target, mask

@@ -24,16 +24,25 @@ class Patches:
 
 
 class PatchSampler:
-    """Draws batches for ever. Every pixel of every eroded mask is as likely a centre as any other.
+    """Draws batches for ever. A centre is any pixel of any eroded mask; with `rarity` rare colours come more often.
 
     A centre whose patch would reach over the picture's edge is moved inwards. Where a picture is smaller than a patch
     the patch is as large as the picture allows, a multiple of 4. ST maps are led astray (`exemplar.mislead`).
     """
 
     def __init__(
-        self, keyframes: Sequence[Keyframe], *, patch: int, batch: int, erode: int, seed: int, exemplars: int = 1
+        self,
+        keyframes: Sequence[Keyframe],
+        *,
+        patch: int,
+        batch: int,
+        erode: int,
+        seed: int,
+        rarity: float = 0.0,
+        exemplars: int = 1,
     ):
-        """exemplars  how many key frames an ST map leads to
+        """rarity     0: every pixel is as likely as any other; 1: every colour is, however little there is of it
+        exemplars  how many key frames an ST map leads to
 
         Raises TrainingError where no keyframe has a pixel left to learn from."""
         if not keyframes:
@@ -61,6 +70,7 @@ class PatchSampler:
                 f"the mask of keyframe {numbers} is empty, so there is nothing to learn; paint it white where the "
                 "painting counts, or leave it out"
             )
+        self._shares = np.cumsum(_frequency(keyframes, centres) ** -rarity)
 
     @property
     def pixels(self) -> int:
@@ -71,16 +81,15 @@ class PatchSampler:
         """The next batch; the same sequence of batches for the same seed."""
         picks = self._places()
         elsewhere = self._places()
-        source = torch.stack([self._cut(self._sources, place) for place in picks])
+        source, target, mask = (
+            torch.stack([self._cut(planes, place) for place in picks])
+            for planes in (self._sources, self._targets, self._masks)
+        )
         if source.shape[1] > 6:
             _, height, width = self._sources[0].shape
-            source = mislead(source, height, width, self._pages, self._rng)
-        return Patches(
-            source=source,
-            target=torch.stack([self._cut(self._targets, place) for place in picks]),
-            mask=torch.stack([self._cut(self._masks, place) for place in picks]),
-            real=torch.stack([self._cut(self._targets, place) for place in elsewhere]),
-        )
+            source, target, mask = mislead(source, target, mask, height, width, self._pages, self._rng)
+        real = torch.stack([self._cut(self._targets, place) for place in elsewhere])
+        return Patches(source, target, mask, real)
 
     def state(self) -> dict[str, object]:
         """The random state as JSON values, for a checkpoint."""
@@ -91,7 +100,9 @@ class PatchSampler:
         self._rng.bit_generator.state = state
 
     def _places(self) -> np.ndarray:
-        return self._centres[self._rng.integers(len(self._centres), size=self._batch)]
+        # `random` is less than 1, but rounded with the sum it may come to be as much.
+        drawn = np.searchsorted(self._shares, self._rng.random(self._batch) * self._shares[-1], side="right")
+        return self._centres[np.minimum(drawn, len(self._centres) - 1)]
 
     def _cut(self, planes: list[torch.Tensor], place: np.ndarray) -> torch.Tensor:
         index, y, x = (int(value) for value in place)
@@ -99,6 +110,47 @@ class PatchSampler:
         top = min(max(y - side // 2, 0), plane.shape[1] - side)
         left = min(max(x - side // 2, 0), plane.shape[2] - side)
         return plane[:, top : top + side, left : left + side]
+
+
+COLORS = 8
+"""Steps of each channel, 0 to 1, within which a colour is one colour."""
+SMOOTH = 3.0
+"""Standard deviation over which pixels are of one colour, pixels: grain and single bristles do not count."""
+COMMON = 0.002
+"""A colour that fills less than this part of the painting counts as if it did: some three patches of a small frame, and
+what is rarer is mostly the mixture of two things at their outline."""
+
+
+AREA = 1 << 18
+"""Larger paintings are reduced to so many pixels before colours are counted."""
+
+
+def _frequency(keyframes: Sequence[Keyframe], centres: Sequence[np.ndarray]) -> np.ndarray:
+    """How frequent the colours at these centres are, of plate and painting together: float64 (N,), in parts of all.
+
+    A hand, a shoe, a tail are a hundredth of a picture and so of all patches; what cannot be followed there is what the
+    network has to know.
+    """
+    height, width = keyframes[0].mask.shape
+    scale = min(1.0, (AREA / (height * width)) ** 0.5)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    names, covers = [], []
+    for key in keyframes:
+        layers = [np.ascontiguousarray(layer) for layer in (key.source[..., :3], key.target, key.mask)]
+        *colors, cover = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in layers)
+        smooth = np.concatenate([cv2.GaussianBlur(color, (0, 0), SMOOTH) for color in colors], axis=2)
+        steps = (smooth.clip(0, 2) * COLORS).astype(np.int32)
+        names.append(steps @ (2 * COLORS + 1) ** np.arange(6, dtype=np.int32))
+        covers.append(cover)
+    _, which = np.unique(np.stack(names), return_inverse=True)
+    which, cover = which.reshape(len(names), *size[::-1]), np.stack(covers)
+    frequencies = np.bincount(which.ravel(), cover.ravel())[which] / cover.sum() + COMMON
+    found = []
+    for key, places in zip(keyframes, centres, strict=True):
+        index, y, x = places.T
+        rows, columns = key.mask.shape
+        found.append(frequencies[index, y * size[1] // rows, x * size[0] // columns])
+    return np.concatenate(found)
 
 
 def _planes(array: np.ndarray) -> torch.Tensor:

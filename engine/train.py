@@ -126,6 +126,7 @@ class Training:
             batch=config.batch,
             erode=config.erode,
             seed=config.seed,
+            rarity=config.rarity,
             exemplars=max(1, len(exemplars)),
         )
         self._content = digest(*(key.digest for key in keyframes))
@@ -322,7 +323,7 @@ class Training:
         """
         tensors, facts = load_checkpoint(path)
         for what, config in (("network", self.network), ("config", self.config)):
-            ours, theirs = config.to_json(), facts[what]
+            ours, theirs = config.to_json(), type(config).from_json(facts[what]).to_json()
             changed = [f"{key} {theirs[key]}" for key in ours if theirs[key] != ours[key]]
             if changed:
                 raise TrainingError(

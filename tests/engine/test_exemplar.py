@@ -9,7 +9,7 @@ from networks import identity
 
 from fewstroke.engine.config import NetworkConfig, TrainConfig
 from fewstroke.engine.errors import TrainingError
-from fewstroke.engine.exemplar import FAR_PART, HIDDEN_PART, Exemplar, mislead
+from fewstroke.engine.exemplar import FAR_PART, HIDDEN_PART, STRANGER_PART, Exemplar, mislead
 from fewstroke.engine.keyframe import Keyframe
 from fewstroke.engine.train import Budget, Training
 
@@ -78,26 +78,51 @@ def test_what_does_not_count_is_not_sure(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(found(exemplar, stmap)[..., 6], mask / 2, atol=1e-5)
 
 
-def test_patches_are_led_astray(rng: np.random.Generator) -> None:
+def misled(source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Patches whose target is their plate and whose mask is its red."""
+    return mislead(source, source[:, :3], source[:, :1], 288, 512, 1, np.random.default_rng(1))
+
+
+def test_patches_are_led_astray(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fewstroke.engine.exemplar.STRANGER_PART", 0.0)
     source = torch.from_numpy(rng.random((3000, 9, 16, 16), np.float32))
-    misled = mislead(source, 288, 512, 1, np.random.default_rng(1))
-    light = (misled[:, :3] / source[:, :3].clamp(min=1e-6)).where(source[:, :3] > 0.1, 1)
+    astray, target, mask = misled(source)
+    assert torch.equal(target, source[:, :3]) and torch.equal(mask, source[:, :1])
+    light = (astray[:, :3] / source[:, :3].clamp(min=1e-6)).where(source[:, :3] > 0.1, 1)
     bright = (source[:, :1] > 0.1) & (source[:, 1:2] > 0.1)
     assert torch.allclose(light[:, :1][bright], light[:, 1:2][bright], atol=1e-3), "its light changes, not its colour"
     assert float((light - 1).abs().flatten(1).amax(1).lt(1e-5).float().mean()) == pytest.approx(0.5, abs=0.03)
-    assert torch.equal(misled, mislead(source, 288, 512, 1, np.random.default_rng(1)))
-    off = (misled[:, 6:8] - source[:, 6:8]) * torch.tensor([512, 288]).view(1, 2, 1, 1)  # pixels
+    assert torch.equal(astray, misled(source)[0])
+    off = (astray[:, 6:8] - source[:, 6:8]) * torch.tensor([512, 288]).view(1, 2, 1, 1)  # pixels
     size = off.mean((2, 3)).norm(dim=1)
     # Half of the small displacements are below a pixel; displacements of another kind have a median of 24 pixels.
     assert (size < 0.5).float().mean() > 0.2
     assert float((size > 8).float().mean()) == pytest.approx(FAR_PART * 0.92, abs=0.04)
     across, up = (float(axis.std()) for axis in off.unbind(1))
     assert across == pytest.approx(up, rel=0.1)
-    hidden = (misled[:, 8] == 0).all(2).all(1)
-    foreign = (misled[:, 3:6] != source[:, 3:6]).flatten(1).any(1)
+    hidden = (astray[:, 8] == 0).all(2).all(1)
+    foreign = (astray[:, 3:6] != source[:, 3:6]).flatten(1).any(1)
     assert torch.equal(foreign, hidden), "where all is hidden the guide is that of another place"
     assert float(hidden.float().mean()) == pytest.approx(HIDDEN_PART, abs=0.03)
-    assert (misled[:, 8] <= source[:, 8] + 1e-6).all()
+    assert (astray[:, 8] <= source[:, 8] + 1e-6).all()
+
+
+def test_something_of_another_place_comes_before_some(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fewstroke.engine.exemplar.LIGHT_PART", 0.0)
+    source = torch.from_numpy(rng.random((3000, 9, 16, 16), np.float32))
+    astray, target, mask = misled(source)
+    assert torch.equal(astray[:, :3], target), "what is painted there is what has come"
+    torch.testing.assert_close(mask, target[:, :1])
+    behind = (target == source[:, :3]).all(1)
+    before = torch.isclose(target, source[:, :3].roll(1, 0), atol=1e-6).all(1)
+    assert float((~behind).float().flatten(1).amax(1).mean()) == pytest.approx(STRANGER_PART, abs=0.05)
+    assert float((behind | before).float().mean()) > 0.9, "only its edge is a mixture"
+    assert float(before.float().mean()) == pytest.approx(STRANGER_PART / 3, abs=0.08)
+    assert (astray[:, 8][before] == 0).all(), "it is not found again"
+    shown = (astray[:, 3:6] == source[:, 3:6]).all(1)
+    assert float(shown[before].float().mean()) > 0.5, "it has the guide of what it hides"
 
 
 @pytest.mark.slow

@@ -16,8 +16,8 @@ def coordinates(height: int, width: int, mask: np.ndarray | None = None, frame: 
     return Keyframe(frame, source, source + 1, np.ones((height, width), np.float32) if mask is None else mask)
 
 
-def sampler(*keyframes: Keyframe, seed: int = 0, batch: int = 64) -> PatchSampler:
-    return PatchSampler(keyframes, patch=16, batch=batch, erode=7, seed=seed)
+def sampler(*keyframes: Keyframe, seed: int = 0, batch: int = 64, rarity: float = 0.0) -> PatchSampler:
+    return PatchSampler(keyframes, patch=16, batch=batch, erode=7, seed=seed, rarity=rarity)
 
 
 def test_source_and_target_are_the_same_place() -> None:
@@ -38,6 +38,36 @@ def test_centres_lie_in_the_eroded_mask_of_every_keyframe() -> None:
     assert x[first].min() >= 23 and x[first].max() <= 41
     # Each pixel is as likely as any other: (20 - 6) x (25 - 6) centres against 60 x 60
     assert first.float().mean() == pytest.approx(266 / (266 + 3600), abs=0.02)
+
+
+def spotted(height: int, width: int, frame: int) -> Keyframe:
+    """A keyframe that is grey but for a red spot, a fiftieth of it."""
+    source = np.full((height, width, 3), 0.4, np.float32)
+    rows, columns = height // 5, width // 10
+    source[height // 2 :, width // 2 :][:rows, :columns] = (0.9, 0.1, 0.1)
+    return Keyframe(frame, source, source, np.ones((height, width), np.float32))
+
+
+@pytest.mark.parametrize(("height", "width"), [(100, 150), (701, 1003)])  # the larger one is reduced first
+def test_rare_colours_are_drawn_more_often(height: int, width: int) -> None:
+    keys = [spotted(height, width, frame=frame) for frame in (1, 2)]
+
+    def red(rarity: float) -> float:
+        batch = sampler(*keys, batch=4000, rarity=rarity).draw()
+        return float((batch.source[:, 0, 8, 8] > 0.6).float().mean())
+
+    assert red(0.0) == pytest.approx(0.02, abs=0.007)
+    assert 0.1 < red(0.5) < 0.2  # 0.14 of two colours as frequent as that, and of what is mixed at the outline
+    assert 0.3 < red(1.0) < 0.6
+
+
+def test_what_the_mask_leaves_out_is_not_counted() -> None:
+    """Of what is painted, here the right half, the spot is large."""
+    key = spotted(100, 150, frame=1)
+    mask = np.zeros((100, 150), np.float32)
+    mask[:, 60:105] = 1
+    batch = sampler(Keyframe(1, key.source, key.target, mask), batch=4000, rarity=1.0).draw()
+    assert (batch.mask[:, 0, 8, 8] == 1).all()
 
 
 def test_the_same_seed_gives_the_same_batches_and_a_state_goes_on() -> None:
