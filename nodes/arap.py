@@ -106,7 +106,7 @@ def register(
         certainty = confidence * weight
         share = certainty / np.maximum(certainty + memory, np.float32(1e-9))
         observed = known + cv2.merge([share, share]) * (matched - known)
-        displacement = lattice.fit(observed, certainty + memory, observed if initial is None else initial, cancel)
+        displacement = lattice.fit(observed, certainty + memory, cancel)
     sure = _agreement(codes, target_codes, displacement)
     if source_matte is not None and target_matte is not None:
         sure = sure * source_matte * warp(target_matte, displacement)
@@ -283,10 +283,8 @@ class _Lattice:
         shares /= shares.sum(axis=0)
         return cls((height, width), points, bonds, (top, left), shares)
 
-    def fit(self, observed: np.ndarray, certainty: np.ndarray, common: np.ndarray, cancel: Cancel) -> np.ndarray:
+    def fit(self, observed: np.ndarray, certainty: np.ndarray, cancel: Cancel) -> np.ndarray:
         """Regularise: the displacement, float32 (H, W, 2), that follows `observed` as far as `certainty` says.
-
-        common  a displacement that tells what rotation and scale are common to most of the picture
 
         Minimises, over the points' places Q and rotations R in turn,
           sum_i c_i |Q_i + R_i (p_i' - p_i) - q_i'|^2 + STIFFNESS sum_ij b_ij |Q_i - Q_j - (R_i + R_j)/2 (p_i - p_j)|^2
@@ -298,7 +296,7 @@ class _Lattice:
         arms = [self.points[first][0, 0] - self.points[second][0, 0] for first, second in _BONDS]
         bonds = self.bonds
         # To begin with, one for all: that of single points is as wrong as the outlines of what moves still are.
-        turn = _common(centers, self._gather(common, certainty)[1], weight)
+        turn = _common(centers, places, weight)
         rotation = np.full(places.shape, turn)
         believed = weight
         result = places
