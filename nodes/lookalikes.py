@@ -26,7 +26,7 @@ LEADS = np.array(
     [(0, 0)]
     + [
         (ring * right, ring * down)
-        for ring in (0.1, 0.2, 0.4)
+        for ring in (0.1, 0.2, 0.4, 0.8)
         for right, down in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
     ],
     np.float32,
@@ -125,7 +125,7 @@ class LookAlikes(Node):
     matte    the subject's coverage, where there are two layers: each has its look-alikes within itself
     """
 
-    VERSION = 2
+    VERSION = 3
     ARTEFACT = True
     INPUTS = ("picture", "way")
     OPTIONAL_INPUTS = ("matte",)
