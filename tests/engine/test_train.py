@@ -14,7 +14,7 @@ import torch
 from networks import identity
 
 from fewstroke.engine import train
-from fewstroke.engine.checkpoint import load_checkpoint
+from fewstroke.engine.checkpoint import load_checkpoint, save_checkpoint
 from fewstroke.engine.config import NetworkConfig, TrainConfig
 from fewstroke.engine.errors import ParameterError, TrainingError
 from fewstroke.engine.keyframe import Keyframe
@@ -100,6 +100,21 @@ def test_a_checkpoint_of_another_run_is_refused(keyframe: Keyframe, tmp_path: Pa
     trainer.save(tmp_path / "checkpoint")
     with pytest.raises(TrainingError, match="seed 0"):
         training(keyframe, replace(SMALL, seed=3)).resume(tmp_path / "checkpoint")
+
+
+def test_a_checkpoint_from_before_a_number_existed_was_made_with_its_default(
+    keyframe: Keyframe, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.checkpoint"
+    trainer = training(keyframe)
+    run(trainer, 1)
+    trainer.save(path)
+    tensors, facts = load_checkpoint(path)
+    del facts["config"]["rarity"]
+    save_checkpoint(path, tensors, facts)
+    assert training(keyframe).resume(path)
+    with pytest.raises(TrainingError, match=r"rarity 0\.0; give the same"):
+        training(keyframe, replace(SMALL, rarity=1.0)).resume(path)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x08\0\0\0\0\0\0\0{}      ", b"rubbish" * 100])

@@ -82,7 +82,7 @@ def test_a_plain_area_follows_its_surroundings() -> None:
 
 @pytest.mark.parametrize("zoom", [0.85, 1.2])
 def test_a_plain_area_beside_what_is_seen_follows_a_zoom(zoom: float) -> None:
-    """Half of the frame is plain, to its edge: a lattice that is rigid, but not similar, would be 15 pixels off there."""
+    """Half of the frame is plain, to its edge: a lattice that keeps its size would be 15 pixels off there."""
     canvas = texture(2)
     canvas[:, 512 // 2 :] = 0.5
     middle = np.array([WIDTH / 2, HEIGHT / 2])
