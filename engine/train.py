@@ -33,6 +33,10 @@ AVERAGE = 0.98
 A single step's weights still swing with the adversary: after 60 s on a rendered sequence the mean was 0.5 to 1 dB
 better, and steadier from frame to frame, at no loss of texture."""
 
+WARM_UP = 60
+"""Steps over which the rate rises to its full height where a network begins with a prior: Adam's first steps, which
+know little of how steep anything is, would take away more than they bring."""
+
 PLATEAU_WINDOW = 150
 """Steps whose mean L1 is compared with that of the as many before; below, the noise of the batches decides."""
 PLATEAU_GAIN = 0.01
@@ -245,6 +249,9 @@ class Training:
 
     def _descend(self, name: str, loss: Tensor) -> None:
         optimizer = self._optimizers[name]
+        if self.experienced:
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.rate * min(1.0, (self.step + 1) / WARM_UP)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -15,7 +15,7 @@ from fewstroke.engine.config import NetworkConfig, TrainConfig
 from fewstroke.engine.keyframe import Keyframe
 from fewstroke.engine.network import Generator, build_generator
 from fewstroke.engine.prior import begin, has_prior, packed
-from fewstroke.engine.train import AVERAGE, Budget, Training
+from fewstroke.engine.train import AVERAGE, WARM_UP, Budget, Training
 
 SHOWN = NetworkConfig("fast", 9)
 HEIGHT, WIDTH = 96, 128
@@ -71,7 +71,8 @@ def test_it_copies_a_painting_that_it_has_never_seen(keyframe: Keyframe, light: 
 
 
 def test_training_begins_with_it_and_leaves_it_slowly(keyframe: Keyframe) -> None:
-    training = Training([keyframe], SHOWN, TrainConfig(patch=16, batch=4), exemplars=[1], device="cpu")
+    config = TrainConfig(patch=16, batch=4, rate=0.06)
+    training = Training([keyframe], SHOWN, config, exemplars=[1], device="cpu")
     before = {name: value.clone() for name, value in training.generator.state_dict().items()}
     assert all(torch.equal(value, before[name]) for name, value in experienced().state_dict().items())
     list(training.run(Budget(steps=1)))
@@ -79,6 +80,8 @@ def test_training_begins_with_it_and_leaves_it_slowly(keyframe: Keyframe) -> Non
     step = training._learner.state_dict()[name] - before[name]
     moved = training.generator.state_dict()[name] - before[name]
     torch.testing.assert_close(moved, (1 - AVERAGE) * step, atol=1e-7, rtol=1e-3)
+    # Adam's first step moves every weight by the rate.
+    assert float(step.abs().max()) == pytest.approx(config.rate / WARM_UP, rel=1e-2)
 
 
 @pytest.mark.parametrize(
