@@ -38,7 +38,7 @@ SPACES: Mapping[Preset, Space] = {
     "fast": {
         "patch": (16, 24, 32, 48, 64),
         "batch": (10, 20, 40, 80),
-        "rate": (2e-4, 4e-4, 8e-4, 16e-4, 32e-4),
+        "rate": (2e-4, 5e-4, 1e-3, 2e-3, 4e-3),
         "blocks": (1, 2, 3, 4, 6),
         "filters": (16, 32, 48, 64, 96),
     },
