@@ -119,8 +119,6 @@ SMOOTH = 3.0
 COMMON = 0.002
 """A colour that fills less than this part of the painting counts as if it did: some three patches of a small frame, and
 what is rarer is mostly the mixture of two things at their outline."""
-
-
 AREA = 1 << 18
 """Larger paintings are reduced to so many pixels before colours are counted."""
 
