@@ -27,6 +27,7 @@ from .keyframe import Keyframe
 from .network import Discriminator, Generator, build_generator
 from .patches import PatchSampler
 from .prior import begin, has_prior
+from .threads import Threads
 
 AVERAGE = 0.98
 """The generator that is handed out is a running mean of the one that learns, over some fifty steps (Polyak averaging).
@@ -89,7 +90,8 @@ class Report:
 class Training:
     """A generator being trained, by one thread. `generator`, the averaged one, may be exported between two steps.
 
-    Same seed, keyframes, machine and number of torch threads: the same steps give the same weights bit for bit.
+    Same seed, keyframes, machine and number of torch threads: the same steps give the same weights bit for bit, unless
+    other programs want the machine's cores: then fewer threads may be faster (see `threads`), and last digits differ.
     """
 
     def __init__(
@@ -159,25 +161,32 @@ class Training:
         self._learner.train()
         start = time.monotonic()
         marks = [(start, self.step)]  # of the last few seconds, for the speed
-        while not self._spent(budget, time.monotonic() - start):
-            values = self._update()
-            self.step += 1
-            self._remember(values)
-            if not math.isfinite(sum(values.values())):
-                raise TrainingError(
-                    f"the loss is no longer a finite number at step {self.step}; resume from the last checkpoint, or "
-                    "train with a smaller rate"
+        most = torch.get_num_threads()
+        threads = Threads(most, torch.set_num_threads)
+        try:
+            while not self._spent(budget, time.monotonic() - start):
+                began, worked = time.monotonic(), time.thread_time()
+                values = self._update()
+                now = time.monotonic()
+                threads.stepped(now - began, time.thread_time() - worked)
+                self.step += 1
+                self._remember(values)
+                if not math.isfinite(sum(values.values())):
+                    raise TrainingError(
+                        f"the loss is no longer a finite number at step {self.step}; resume from the last checkpoint, "
+                        "or train with a smaller rate"
+                    )
+                marks = [mark for mark in marks if now - mark[0] < 5 or mark is marks[-1]] + [(now, self.step)]
+                speed = (self.step - marks[0][1]) / max(now - marks[0][0], 1e-9)
+                yield Report(
+                    step=self.step,
+                    seconds=now - start,
+                    steps_per_second=speed,
+                    seconds_left=self._seconds_left(budget, now - start, speed),
+                    **values,
                 )
-            now = time.monotonic()
-            marks = [mark for mark in marks if now - mark[0] < 5 or mark is marks[-1]] + [(now, self.step)]
-            speed = (self.step - marks[0][1]) / max(now - marks[0][0], 1e-9)
-            yield Report(
-                step=self.step,
-                seconds=now - start,
-                steps_per_second=speed,
-                seconds_left=self._seconds_left(budget, now - start, speed),
-                **values,
-            )
+        finally:
+            torch.set_num_threads(most)
 
     def _update(self) -> dict[str, float]:
         """One step of both networks; the losses, unweighted."""
