@@ -32,6 +32,7 @@ from .lookalikes import (
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
 from .outlines import settled_outlines
+from .pieces import lost_pieces, moving
 from .temporal import LEAST_EXPONENT, Temporal
 from .warp import positions, warp, within
 
@@ -65,7 +66,8 @@ class STMap(Temporal):
     (nodes/carried.py); it is asked everywhere, and taken where the pictures agree far better along it.
 
     Where nothing leads back, a look-alike may: what turns into view is mostly more of what the key frame shows nearby
-    (nodes/lookalikes.py). It is believed less than the place itself, of which another key frame may know.
+    (nodes/lookalikes.py). It is believed less than the place itself, of which another key frame may know. And what has
+    moved too far to be followed is looked for, turned and shifted, among what nothing leads to (nodes/pieces.py).
 
     Every frame is registered by itself and errs by itself, by a quarter of a pixel or so; strokes that are looked up
     there would tremble. So a frame's way back is the mean of its own and those of its neighbours, which its pixels
@@ -78,7 +80,7 @@ class STMap(Temporal):
     registration behind that of the guide's key frame is the same artefact as the guide's.
     """
 
-    VERSION = 7
+    VERSION = 8
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
     params: STMapParams
@@ -151,10 +153,12 @@ class STMap(Temporal):
             layers = []
             for index, own in enumerate(fetch(f"way{page}", frame)):
                 cancel()
-                way = _agree(own, [(flow, other[index]) for flow, other in others])
+                beside = [(flow, other[index]) for flow, other in others]
+                way = _agree(own, beside)
                 if index == 0 and "vectors" not in self.inputs:  # the other layer is what moves by itself
                     way = settled(way, own[..., 2], here.colors, there.colors)
-                layers.append(_layer(way, own, carried, [choice[index] for choice in choices], here, there, index))
+                layer = _layer(way, own, carried, [choice[index] for choice in choices], here, there, index)
+                layers.append(_with_pieces(layer, own, beside, here, there, index, cancel))
             way = _in_picture(layers, picture, here.subject)
             way[..., 1] = on_page(way[..., 1], page, len(self.keyframes), picture.height)
             ways.append(way)
@@ -364,6 +368,44 @@ def _layer(
         way, sure = np.where(likelier[..., None], carried, way), np.where(likelier, other, sure)
         leads[likelier] = 0
     return _Layer(np.dstack([way, sure]), np.dstack([base, found]), leads)
+
+
+def _with_pieces(
+    layer: _Layer,
+    own: np.ndarray,
+    others: list[tuple[np.ndarray, np.ndarray]],
+    here: _Seen,
+    there: _Seen,
+    index: int,
+    cancel: Cancel,
+) -> _Layer:
+    """A layer with what is left to be found, where it moves, found among what nothing leads to in the key frame.
+
+    own     (h, w, 3), as of `WayBack`
+    others  flow fields to frames beside, and theirs; where there are none, nothing is known to move
+    """
+    sure = np.maximum(layer.way[..., 2], layer.base[..., 2])
+    lost, missing = (sure < DOUBT).astype(np.uint8), _missing(layer.way)
+    if here.subject is not None and there.subject is not None:
+        for gone, subject in ((lost, here.subject), (missing, there.subject)):
+            gone[(work_matte(subject, sure.shape) > 0.5) != (index == 1)] = 0
+    if not own.any() or not others or not lost.any():  # `own` has nothing beyond a cut
+        return layer
+    pieces = lost_pieces(lost, missing, moving(own, others), own, here.colors, there.colors, cancel)
+    likelier = pieces[..., 2] > sure
+    way = np.where(likelier[..., None], pieces, layer.way)
+    return replace(layer, way=way, leads=np.where(likelier, np.uint8(0), layer.leads))
+
+
+def _missing(way: np.ndarray) -> np.ndarray:
+    """Where in the key frame nothing leads to, by a way (h, w, 3) that is sure of itself: uint8 (h, w), 0 or 1."""
+    sure = way[..., 2] > DOUBT
+    x, y = (np.rint(places[sure]).astype(int) for places in positions(np.ascontiguousarray(way[..., :2])))
+    inside = within(x, y, way.shape)
+    found = np.zeros(way.shape[:2], np.uint8)
+    found[y[inside], x[inside]] = 1
+    found = cv2.morphologyEx(found, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    return cv2.morphologyEx(1 - found, cv2.MORPH_OPEN, np.ones((SPECKLE, SPECKLE), np.uint8))
 
 
 def _in_picture(layers: list[_Layer], picture: Image, matte: Image | None) -> np.ndarray:
