@@ -9,7 +9,7 @@ STEPS = 3
 """Steps that are made before anything is said of them. The first after a change does not count: it has memory to
 find."""
 PATIENCE = 2.0
-"""Seconds from one trial of fewer threads to the next."""
+"""Seconds from one trial of fewer threads to the next; twice as many after each that was in vain, up to RETURN."""
 RETURN = 30.0
 """Seconds from one trial to that of more threads. Beside a busy program such a trial costs a second."""
 FASTER = 1.1
@@ -33,6 +33,7 @@ class Threads:
         self._most, self._use = most, use
         self._steps: deque[tuple[float, float]] = deque(maxlen=STEPS)
         self._now = self._tried = 0.0
+        self._patience = PATIENCE
         self._before: tuple[int, float] | None = None  # while another number is on trial: the one before, and its step
         self._fewer = most // 2  # the next to be tried
 
@@ -50,10 +51,12 @@ class Threads:
             self._tried = self._now
             if took * FASTER > step:
                 self._fewer = self.count // 2 if 1 < self.count < before else before // 2
+                self._patience = min(2 * self._patience, RETURN)
                 self._change(before)
             else:
                 self._fewer = self.count // 2
-        elif self.count > 1 and had < SHARE * took and since >= PATIENCE:
+                self._patience = PATIENCE
+        elif self.count > 1 and had < SHARE * took and since >= self._patience:
             self._before = self.count, took
             self._change(self._fewer)
         elif self.count < self._most and since >= RETURN:

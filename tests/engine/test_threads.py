@@ -51,7 +51,7 @@ def test_when_the_other_program_ends_all_threads_come_back() -> None:
 def test_a_thread_that_waits_for_another_reason_keeps_its_threads() -> None:
     """As where threads sleep while they wait: the share tells nothing, but fewer threads are slower."""
     steps = simulate(lambda now, threads: (0.14 / threads**0.6, 0.08 / threads**0.6), 4, 120)
-    assert sum(count == 4 for _, count in steps) > 0.9 * len(steps)
+    assert sum(count == 4 for _, count in steps) > 0.95 * len(steps)
 
 
 def test_many_threads_beside_much_else_settle_between() -> None:
@@ -61,4 +61,4 @@ def test_many_threads_beside_much_else_settle_between() -> None:
         took = 0.2 / threads + (0.1 if threads > 6 else 0)
         return took, min(took, 0.2 / threads + 0.02)
 
-    assert {count for now, count in simulate(crowded, 16, RETURN) if now > 10} == {4}
+    assert {count for now, count in simulate(crowded, 16, RETURN) if now > 15} == {4}
