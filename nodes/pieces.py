@@ -102,8 +102,8 @@ def moving(way: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]]) -> 
 def lost_pieces(
     lost: np.ndarray,
     missing: np.ndarray,
-    moves: np.ndarray,
     way: np.ndarray,
+    others: Sequence[tuple[np.ndarray, np.ndarray]],
     here: np.ndarray,
     there: np.ndarray,
     cancel: Cancel,
@@ -112,22 +112,24 @@ def lost_pieces(
     which is 0 where there is no piece.
 
     lost, missing  uint8 (h, w), 0 or 1: what leads to nothing in this frame, and what nothing leads to in the other
-    moves          bool (h, w), as of `moving`
     way            (h, w, 3), the way back into the other frame, of which the camera's motion is taken
+    others         flow fields (h, w, 2) to the frames beside, and their ways back
     here, there    both frames, float32 (h, w, 3), encoded
     """
     found = np.zeros((*lost.shape, 3), np.float32)
-    parts = [part for part in _parts(lost) if moves[part > 0].mean() > 0.5]
+    parts = _parts(lost)
     if not parts:
         return found
+    moves = moving(way, others)
+    parts = [part for part in parts if moves[part > 0].mean() > 0.5]
     matrix, shift = dominant_motion(way)
-    columns, rows = np.meshgrid(np.arange(lost.shape[1]), np.arange(lost.shape[0]))
-    places = np.stack([columns, rows], -1)
-    led, back = places @ matrix.T + shift, (places - shift) @ np.linalg.inv(matrix).T
-    new = ~within(led[..., 0], led[..., 1], lost.shape) | ~inside(np.ascontiguousarray(way[..., :2]))
+    inverse = np.linalg.inv(matrix)
+    x, y = np.meshgrid(np.arange(lost.shape[1]), np.arange(lost.shape[0]))
+    new = ~within(*_moved(x, y, matrix, shift), lost.shape) | ~inside(np.ascontiguousarray(way[..., :2]))
     new = cv2.dilate(new.astype(np.uint8), _square(2 * MARGIN + 1)) > 0
     parts = [part for part in parts if new[part > 0].mean() <= REVEALED]
-    weights = np.where(within(back[..., 0], back[..., 1], lost.shape), np.float32(1), np.float32(LEFT)) * missing
+    stays = within(*_moved(x, y, inverse, -inverse @ shift), lost.shape)
+    weights = np.where(stays, np.float32(1), np.float32(LEFT)) * missing
     size = float(0.5 * np.log(abs(np.linalg.det(matrix))))
     for _ in range(MOST):
         if not parts:
@@ -165,7 +167,7 @@ def _take(
     left, top, width, height = cv2.boundingRect(rim)
     box = np.s_[top : top + height, left : left + width]
     x, y = np.meshgrid(np.arange(left, left + width), np.arange(top, top + height))
-    to_x, to_y = ((row[0] * x + row[1] * y + move).astype(np.float32) for row, move in zip(matrix, shift, strict=True))
+    to_x, to_y = (to.astype(np.float32) for to in _moved(x, y, matrix, shift))
     near = cv2.dilate((weights > 0).astype(np.float32), _square(2 * RIM + 1))
     picture, allowed = (cv2.remap(p, to_x, to_y, cv2.INTER_LINEAR) for p in (there, near))
     alike = allowed * _alike(cv2.split(here[box]), cv2.split(picture), ALIKE)
@@ -222,15 +224,16 @@ def _vote(part: np.ndarray, weights: np.ndarray, here: np.ndarray, there: np.nda
         return []
     votes = likes[voters, candidates]
     scale = np.array([width / size[0], height / size[1]])
-    start, end = ((places[:, ::-1] + 0.5) * scale - 0.5 for places in (first, second))
-    middle, found = start.mean(axis=0), []
+    start, end = (((places[:, ::-1] + 0.5) * scale - 0.5).T for places in (first, second))
+    middle, found = start.mean(axis=1), []
     for turn in np.linspace(-np.pi, np.pi, TURNS, endpoint=False):
-        turned = (start - middle) @ _turn(turn).T + middle
-        shifts = np.rint((end[candidates] - turned[voters]) / CELL).astype(np.int64)
-        low = shifts.min(axis=0)
-        columns, rows = shifts.max(axis=0) - low + 1
-        bins = (shifts[:, 1] - low[1]) * columns + shifts[:, 0] - low[0]
-        counts = np.bincount(bins, votes, rows * columns).reshape(rows, columns)
+        turned = _moved(start[0] - middle[0], start[1] - middle[1], _turn(turn), middle)
+        right, down = (
+            np.rint((to[candidates] - now[voters]) / CELL).astype(np.int64) for to, now in zip(end, turned, strict=True)
+        )
+        low = np.array([right.min(), down.min()])
+        columns, rows = right.max() - low[0] + 1, down.max() - low[1] + 1
+        counts = np.bincount((down - low[1]) * columns + right - low[0], votes, rows * columns).reshape(rows, columns)
         counts = cv2.GaussianBlur(counts, (0, 0), 0.6)  # what is counted lies on two sides of a bin's edge
         down, right = np.mgrid[low[1] : low[1] + rows, low[0] : low[0] + columns] * CELL
         counts *= _nearness(turn, np.hypot(right, down) / height)
@@ -249,7 +252,7 @@ class _Judge:
         places = np.argwhere(cv2.dilate(part, _square(2 * AROUND + 1)))
         places = places[:: -(-len(places) // JUDGES)]
         at = tuple(places.T)
-        self._places = places[:, ::-1] - self._middle
+        self._x, self._y = (places[:, ::-1] - self._middle).T
         self._own, self._colors = part[at].astype(np.float32), here[at].T
         self._there = np.dstack([there, weights])
 
@@ -261,8 +264,8 @@ class _Judge:
     def suits(self, guess: np.ndarray) -> float:
         """How much of the part it suits, up to 1; below 0 where it rather suits what is beside it."""
         matrix, _ = self.motion(guess)
-        to = (self._places @ matrix.T + guess[2:]).astype(np.float32)
-        found = cv2.remap(self._there, to[None, :, 0], to[None, :, 1], cv2.INTER_LINEAR)[0].T
+        x, y = (to.astype(np.float32)[None] for to in _moved(self._x, self._y, matrix, guess[2:]))
+        found = cv2.remap(self._there, x, y, cv2.INTER_LINEAR)[0].T
         alike = _alike(self._colors, found[:3], ALIKE)
         return float((found[3] * (self._own * alike - BESIDE * (1 - self._own))).sum() / self._own.sum())
 
@@ -301,6 +304,12 @@ def _alike(first: Iterable[np.ndarray], second: Iterable[np.ndarray], scale: flo
 def _nearness(turn: float, far: np.ndarray | float) -> np.ndarray:
     """What is left of the votes for a turn, radians, and a shift, in heights of the frame."""
     return 1 - FARTHER * np.minimum(1, abs((turn + np.pi) % (2 * np.pi) - np.pi) / np.pi + far)
+
+
+def _moved(x: np.ndarray, y: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """matrix (x, y) + shift. Not as a matrix product, whose last digits may differ with the number of threads."""
+    (to_x, to_y), (right, down) = (x * row[0] + y * row[1] for row in matrix), shift
+    return to_x + right, to_y + down
 
 
 def _turn(angle: float) -> np.ndarray:

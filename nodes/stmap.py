@@ -32,7 +32,7 @@ from .lookalikes import (
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
 from .outlines import settled_outlines
-from .pieces import lost_pieces, moving
+from .pieces import lost_pieces
 from .temporal import LEAST_EXPONENT, Temporal
 from .warp import positions, warp, within
 
@@ -382,17 +382,19 @@ def _with_pieces(
     """A layer with what is left to be found, where it moves, found among what nothing leads to in the key frame.
 
     own     (h, w, 3), as of `WayBack`
-    others  flow fields to frames beside, and theirs; where there are none, nothing is known to move
+    others  flow fields to frames beside, and their ways back; where there are none nothing is known to move
     """
     sure = np.maximum(layer.way[..., 2], layer.base[..., 2])
     lost, missing = (sure < DOUBT).astype(np.uint8), _missing(layer.way)
     if here.subject is not None and there.subject is not None:
         for gone, subject in ((lost, here.subject), (missing, there.subject)):
             gone[(work_matte(subject, sure.shape) > 0.5) != (index == 1)] = 0
-    if not own.any() or not others or not lost.any():  # `own` has nothing beyond a cut
+    if not own.any():  # beyond a cut
         return layer
-    pieces = lost_pieces(lost, missing, moving(own, others), own, here.colors, there.colors, cancel)
+    pieces = lost_pieces(lost, missing, own, others, here.colors, there.colors, cancel)
     likelier = pieces[..., 2] > sure
+    if not likelier.any():
+        return layer
     way = np.where(likelier[..., None], pieces, layer.way)
     return replace(layer, way=way, leads=np.where(likelier, np.uint8(0), layer.leads))
 

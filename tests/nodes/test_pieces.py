@@ -42,16 +42,18 @@ def placed(turn: float, x: float, y: float, size: float = 1.0) -> tuple[np.ndarr
 def found(
     here: tuple[np.ndarray, np.ndarray, np.ndarray],
     there: tuple[np.ndarray, np.ndarray, np.ndarray],
-    moves: float = 1.0,
+    moves: float = 3.0,
     way: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Where the arm is, and what it hides of the other frame, is lost; nothing else is."""
+    """Where the arm is, and what it hides of the other frame, is lost; nothing else is. By so many pixels it moves to
+    the next frame, of which the camera takes the same picture."""
     lost, hidden = (np.asarray(cv2.dilate(mask, np.ones((5, 5), np.uint8))) for mask in (here[1], there[1]))
     if way is None:
         way = np.zeros((HEIGHT, WIDTH, 3), np.float32)
         way[..., 2] = 1 - lost
-    moved = np.full(lost.shape, moves > 0)
-    return lost_pieces(lost, np.maximum(lost, hidden), moved, way, here[0], there[0], lambda: None)
+    flow = np.zeros((HEIGHT, WIDTH, 2), np.float32)
+    flow[lost > 0, 0] = moves
+    return lost_pieces(lost, np.maximum(lost, hidden), way, [(flow, way)], here[0], there[0], lambda: None)
 
 
 def error(pieces: np.ndarray, here: np.ndarray, there: np.ndarray, mask: np.ndarray) -> np.ndarray:
