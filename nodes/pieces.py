@@ -199,7 +199,7 @@ def _search(
     judge = _Judge(part, weights, here, there)
     guesses = [judge.improve(np.array([turn, size, *place]), size, (1,)) for turn, place in turns]
     best = judge.improve(max(guesses, key=judge.prefers), size, (2, 4, 8, 16))
-    if _Judge(part, (weights > 0).astype(np.float32), here, there).suits(best) < WORTH:
+    if judge.suits(best, evenly=True) < WORTH:
         return None
     return judge.motion(best)
 
@@ -261,13 +261,15 @@ class _Judge:
         matrix = np.exp(guess[1]) * _turn(guess[0])
         return matrix, guess[2:] - matrix @ self._middle
 
-    def suits(self, guess: np.ndarray) -> float:
-        """How much of the part it suits, up to 1; below 0 where it rather suits what is beside it."""
+    def suits(self, guess: np.ndarray, *, evenly: bool = False) -> float:
+        """How much of the part it suits, up to 1; below 0 where it rather suits what is beside it. What the camera has
+        left behind counts less, unless all is to count evenly."""
         matrix, _ = self.motion(guess)
         x, y = (to.astype(np.float32)[None] for to in _moved(self._x, self._y, matrix, guess[2:]))
         found = cv2.remap(self._there, x, y, cv2.INTER_LINEAR)[0].T
         alike = _alike(self._colors, found[:3], ALIKE)
-        return float((found[3] * (self._own * alike - BESIDE * (1 - self._own))).sum() / self._own.sum())
+        counts = np.minimum(found[3] / LEFT, 1) if evenly else found[3]
+        return float((counts * (self._own * alike - BESIDE * (1 - self._own))).sum() / self._own.sum())
 
     def prefers(self, guess: np.ndarray) -> float:
         """The same, less for farther movements."""
