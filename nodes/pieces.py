@@ -66,7 +66,8 @@ outlines should meet."""
 AROUND = 4
 """How far what is beside reaches, pixels of the working size."""
 LARGER = 0.08
-"""The first step by which the size is tried, as the natural logarithm of a factor; of the turn it is half of one."""
+"""The first step by which the size is tried, as the natural logarithm of a factor. That of the turn is half of what
+lies between two turns that are tried, that of the place a cell."""
 LARGEST = 0.12
 """How much larger or smaller than by the camera's approach a piece may be, likewise."""
 GAINS = 1e-3
