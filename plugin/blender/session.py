@@ -257,16 +257,22 @@ def render(scene: Any) -> None:
 class Training:
     """A training that runs, or the last one of a node.
 
-    losses   of the steps told, oldest first
-    step     steps done
-    left     seconds until it ends, or None
-    line     how it goes, for people
-    problem  why it failed, or ""
+    pictures  the paintings that it learns from, as `painting.signature` tells them
+    seen      the paintings as they were at the last look
+    loaded    whether they have been read once; from then on, what begins again goes on from what was learnt
+    losses    of the steps told, oldest first
+    step      steps done
+    left      seconds until it ends, or None
+    line      how it goes, for people
+    problem   why it failed, or ""
+    stopped   for good: not begun again when the paintings change
     """
 
     request: client.Request
     fields: dict[str, Any]
     pictures: Any
+    seen: Any = None
+    loaded: bool = False
     losses: list[float] = field(default_factory=list)
     step: int = 0
     left: float | None = None
@@ -331,6 +337,7 @@ def listen(tree: Any, training: Training) -> bool:
     news = training.request.news()
     for event in news:
         if event["event"] == "loaded":
+            training.loaded = True
             training.line = f"going on from step {event['step']}" if event["step"] else "learning"
         elif event["event"] == "step":
             training.step, training.left = event["step"], event["seconds_left"]
@@ -346,28 +353,39 @@ def listen(tree: Any, training: Training) -> bool:
             pass
         except (client.WorkerError, NodeProblem) as problem:
             training.problem = str(problem)
+            # A worker that has died may die every time.
+            training.stopped |= isinstance(problem, client.WorkerError) and problem.kind == "WorkerDied"
         return True
     return bool(news)
 
 
 def learn_from_new_pictures(tree: Any) -> None:
-    """Has a running training go on with the paintings as they are by now."""
+    """Has a training go on with the paintings as they are by now: one that runs, or that failed over what they were.
+
+    Another program may take seconds to write a painting. So files are left alone until they have rested from one look
+    to the next; and where half a file has been read all the same, which fails, the whole one is a change.
+    """
     training = training_of(tree)
-    if training is None or training.request.ended or training.stopped:
+    if training is None or training.stopped:
         return
-    signature = painting.signature(tree)
-    if signature == training.pictures:
+    runs = training.loaded and not training.request.ended
+    if not runs and not training.problem:
         return
+    before, training.seen = training.seen, painting.signature(tree)
+    if training.seen == training.pictures or training.seen != before:
+        return
+    if training.problem:
+        training.started = time.monotonic()  # it has all its time once more
     seconds = training.fields["seconds"]
     fields = {
         **training.fields,
         "keyframes": painting.keyframes(tree),
-        "resume": True,
+        "resume": training.loaded or training.fields["resume"],
         "seconds": None if seconds is None else max(1.0, seconds - training.spent()),
     }
     training.request.cancel()  # which keeps what it has learnt; trainings run one after another
     training.request = worker().ask("train", **fields)
-    training.pictures = signature
+    training.pictures, training.line, training.problem = training.seen, "reading the paintings", ""
 
 
 def wait(tree: Any, training: Training) -> None:

@@ -161,3 +161,46 @@ def test_what_is_painted_meanwhile_is_learnt_without_saving(blender: Blender, sh
     assert np.allclose(facts["read"], 0.2, atol=0.01)
     painting = pixels(shot / "shot.fewstroke" / "Stylize" / "keyframe.0005.exr")
     assert np.allclose(painting, [0.0, 0.5, 0.0], atol=1e-3)
+
+
+HALF = """
+with inside.blender() as say:
+    folder = arguments[0]
+    bpy.ops.wm.open_mainfile(filepath=folder + "/shot.blend")
+    session, node = part("session"), inside.node("STYLIZE")
+    with open(folder + "/other.png", "rb") as file:
+        whole = file.read()
+
+    def write(data, mode):
+        with open(folder + "/paint.png", mode) as file:
+            file.write(data)
+
+    # A training that begins while another program has written half of a painting.
+    write(whole[: len(whole) // 2], "wb")
+    training = session.train(node, (), seconds=600, steps=None, resume=False)
+    ticks(lambda: training.problem)
+    say(half=training.problem)
+    write(whole[len(whole) // 2 :], "ab")
+    ticks(lambda: training.step > 3)
+    say(whole=training.problem, again=training.step)
+    # And one that goes on while another is being written.
+    request = training.request
+    write(whole[:1], "wb")
+    for place in range(1, len(whole), len(whole) // 8):
+        end = time.monotonic() + 0.3
+        ticks(lambda: time.monotonic() > end)
+        write(whole[place : place + len(whole) // 8], "ab")
+        assert training.request is request
+    ticks(lambda: training.request is not request)
+    ticks(lambda: request.ended)
+    bpy.ops.fewstroke.stop()
+    ticks(lambda: training.request.ended and not training.line)
+    say(end=training.problem)
+"""
+
+
+def test_a_painting_that_is_still_being_written_is_learnt_once_it_is_whole(blender: Blender, shot: Path) -> None:
+    save(shot / "other.png", np.full((51, 70, 3), 0.2), "uint8")
+    facts = blender.run(PRELUDE + HALF, shot).facts
+    assert "paint.png" in facts["half"]
+    assert facts["whole"] == facts["end"] == "" and facts["again"] > 3
