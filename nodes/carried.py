@@ -2,7 +2,7 @@
 
 The registration (arap.py) is as stiff as it can be, which is right for most of a picture over many frames, but where a
 thing turns far, it tears. Flow bends with it: each step errs a little, and the errors add up, but for a while they stay
-small. So a place has two ways back, and the pictures say which is likelier (stmap.py).
+small. So a place has two ways back, and the pictures say which is likelier (places.py).
 """
 
 from collections.abc import Sequence

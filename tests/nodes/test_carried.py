@@ -6,7 +6,7 @@ from standing import Footage, check_cancel, check_declared, check_order, fresh_e
 from test_guide import HEIGHT, WIDTH, pan, texture
 
 from fewstroke.nodes.carried import LEG, LEGS, Carried, CarriedParams
-from fewstroke.nodes.stmap import _layer, _Seen
+from fewstroke.nodes.places import _layer, _Seen
 
 KEY = 12
 FRAMES = range(1, KEY + 2 * LEG + 4)

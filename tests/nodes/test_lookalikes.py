@@ -9,7 +9,8 @@ from test_guide import HEIGHT, WIDTH, square, texture
 from fewstroke.engine.image import Image
 from fewstroke.nodes.guide import Register, RegisterParams, WorkPicture
 from fewstroke.nodes.lookalikes import ANCHORS, COARSE, LEADS, LookAlikes, LookAlikesParams, agreement, anchors
-from fewstroke.nodes.stmap import STMap, STMapParams, WayBack, WayBackParams
+from fewstroke.nodes.stmap import STMap, STMapParams
+from fewstroke.nodes.wayback import WayBack, WayBackParams
 
 KEY = 5
 THING = np.s_[30:66, 30:66]

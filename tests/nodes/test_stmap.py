@@ -1,5 +1,7 @@
 """The ST map: the way back into the key frame."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from test_guide import HEIGHT, WIDTH, known, pan, square, still
 
 from fewstroke.engine.errors import ParameterError
 from fewstroke.engine.image import Image
+from fewstroke.nodes.cache import DiskCache
+from fewstroke.nodes.render import Evaluator
 from fewstroke.nodes.stmap import STMap, STMapParams, _grown
 
 NODES = {
@@ -77,8 +81,8 @@ def test_subject_and_background_each_lead_back_along_their_own_motion() -> None:
 
 def test_of_two_key_frames_the_nearer_is_found_and_they_lie_below_each_other() -> None:
     node = STMap(STMapParams((9, 3)), footage=pan())
-    assert {name for name in node.frames_needed(2) if name.startswith("way")} == {"way0"}
-    assert {name for name in node.frames_needed(5) if name.startswith("way")} == {"way0", "way1"}
+    assert {name for name in node.frames_needed(2) if name.startswith("places")} == {"places0"}
+    assert {name for name in node.frames_needed(5) if name.startswith("places")} == {"places0", "places1"}
     for frame, key, page in ((3, 3, 0), (4, 3, 0), (8, 9, 1), (9, 9, 1), (12, 9, 1)):
         pixels = fresh_evaluator()(node, frame).pixels
         t = pixels[..., 1] * 2 - (1 - page)  # the first key frame lies on top
@@ -100,7 +104,7 @@ def test_frames_agree_with_their_neighbours_on_where_a_place_is(monkeypatch: pyt
     """Noise makes each registration err in its own way; what is left of the error is less with neighbours than without,
     and changes less from frame to frame."""
     # Of a pan the camera's motion leaves little to average (test_camera.py).
-    monkeypatch.setattr("fewstroke.nodes.stmap.settled", lambda way, *_: way)
+    monkeypatch.setattr("fewstroke.nodes.places.settled", lambda way, *_: way)
     rng = np.random.default_rng(5)
     pictures = {
         frame: Image((image.pixels + rng.normal(0, 0.06, image.pixels.shape)).astype(np.float32))
@@ -123,14 +127,6 @@ def test_frames_agree_with_their_neighbours_on_where_a_place_is(monkeypatch: pyt
     assert np.square(np.diff(error[2], axis=0)).mean() < 0.5 * np.square(np.diff(error[0], axis=0)).mean()
 
 
-@pytest.mark.parametrize("frames", [(), (8,)])
-def test_a_key_frame_and_exact_motion_need_no_neighbours(frames: tuple[int, ...]) -> None:
-    node = NODES["vectors" if frames else "plain"](STMapParams((5,)))
-    for frame in (5, *frames):
-        assert set(node.frames_needed(frame)["picture"]) == {5, frame}
-        assert "cut" not in node.frames_needed(frame)
-
-
 def test_a_shadow_leaves_the_confidence_alone_and_another_thing_does_not() -> None:
     pictures = dict(still().pictures)
     shaded = pictures[9].pixels.copy()
@@ -148,6 +144,18 @@ def test_no_key_frame_is_no_st_map() -> None:
         STMap(STMapParams(()), footage=pan())
     with pytest.raises(ParameterError, match="0 frames or more"):
         STMap(STMapParams((5,), radius=-1), footage=pan())
+
+
+def test_what_was_found_is_kept_on_disk(tmp_path: Path) -> None:
+    """So a frame that is painted by another model reads that frame alone."""
+    frames, read = (5, 8, 11), []
+    for _ in range(2):
+        footage, evaluate = pan(), Evaluator(disk=DiskCache(tmp_path))
+        node = STMap(STMapParams((5,)), footage)
+        pixels = [evaluate(node, frame).pixels for frame in frames]
+        read.append((set(footage.reads), pixels))
+    assert len(read[0][0]) > len(frames) and read[1][0] == set(frames)
+    np.testing.assert_array_equal(*(pixels for _, pixels in read))
 
 
 def test_nothing_is_sure_beyond_a_cut() -> None:

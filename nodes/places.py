@@ -1,0 +1,311 @@
+"""Places: where the pixels of a frame lie in one key frame, at the working size.
+
+All that the ST map says is found here (stmap.py); it only brings it to the picture's size. No model has a part in it,
+so it is kept on disk, where it takes a few megabytes a frame at any size of the footage.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from ..engine.errors import ParameterError
+from ..engine.image import Image
+from .camera import settled
+from .carried import Carried, CarriedParams
+from .guide import REFERENCE_HEIGHT, Register, RegisterParams, WorkPicture, work_flow, work_matte
+from .lookalikes import (
+    BLUR,
+    DOUBT,
+    GRAIN,
+    LEADS,
+    LIGHT,
+    LookAlikes,
+    LookAlikesParams,
+    agreement,
+    anchors,
+    led,
+    plane,
+)  # fmt: skip
+from .motion import Vectors
+from .node import Cancel, Fetch, Node
+from .pieces import lost_pieces
+from .temporal import LEAST_EXPONENT, Temporal
+from .warp import positions, warp, within
+from .wayback import HIDDEN, WayBack, WayBackParams
+
+
+@dataclass(frozen=True)
+class PlacesParams:
+    """keyframe  where they are
+    interval  frames between the anchors of the registration
+    radius    frames before and after with which a frame agrees on where its places are, 0 or more
+    """
+
+    keyframe: int
+    interval: int = RegisterParams.interval
+    radius: int = 2
+
+
+class Places(Temporal):
+    """Float32 (L, h, w, 7): for each layer, as of `Register`, and each pixel of the working size
+
+    way   x and y of the way back, in pixels (right and down), and how sure it is that the key frame shows this place,
+          and shows it there, 0..1
+    base  the same for the place on the key frame's plane (lookalikes.py), as sure as the look-alikes are
+    lead  which of LEADS to take from the base, instead of the way; 0 for none
+
+    Where something of the key frame has come to lie by the motion, the two pictures must agree for the confidence to be
+    high, but for their light: a shadow that falls on a wall takes no brush stroke from it.
+
+    Where a thing has turned so far that its registration tears, flow from frame to frame may still lead back
+    (nodes/carried.py); it is asked everywhere, and taken where the pictures agree far better along it.
+
+    Where nothing leads back, a look-alike may: what turns into view is mostly more of what the key frame shows nearby
+    (nodes/lookalikes.py). It is believed less than the place itself, of which another key frame may know. And what has
+    moved too far to be followed is looked for, turned and shifted, among what nothing leads to (nodes/pieces.py).
+
+    Every frame is registered by itself and errs by itself, by a quarter of a pixel or so; strokes that are looked up
+    there would tremble. So a frame's way back is the mean of its own and those of its neighbours, which its pixels
+    reach along the motion of the footage, as far as they lead to the same place. And what only the camera moves, or
+    nothing does, goes where that takes it (nodes/camera.py). The renderer's motion does not err, and is left as it is.
+
+    Inputs as of `Guide`. The inputs "picture", "way", "alike" and "carried" are made here; the registration behind that
+    of the guide's key frame is the same artefact as the guide's.
+    """
+
+    ARTEFACT = True
+    INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
+    OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
+    params: PlacesParams
+
+    def __init__(self, params: PlacesParams, footage: Node, matte: Node | None = None, vectors: Vectors | None = None):
+        if params.radius < 0:
+            raise ParameterError(f"the ST map's radius is {params.radius}: use 0 frames or more")
+        if vectors is not None:
+            params = replace(params, radius=0)
+        super().__init__(params, footage=footage, vectors=vectors, matte=None if vectors else matte)
+        key, picture = params.keyframe, WorkPicture(footage)
+        registration = Register(RegisterParams(key, params.interval), footage, matte, vectors)
+        way = WayBack(WayBackParams(key), registration, picture)
+        alike = LookAlikes(LookAlikesParams(key), picture, way, self.inputs.get("matte"))
+        carried = {"carried": Carried(CarriedParams(key), footage)} if vectors is None else {}
+        self.inputs = {**self.inputs, "picture": picture, "way": way, "alike": alike, **carried}
+
+    def offsets(self, frame: int) -> list[int]:
+        """As of `Temporal`; the key frame leads to itself, and need not ask."""
+        return [] if frame == self.params.keyframe else super().offsets(frame)
+
+    def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
+        compared = tuple(sorted({frame, self.params.keyframe}))
+        return {
+            **super().frames_needed(frame),
+            **{name: compared for name in ("picture", "matte") if name in self.inputs},
+            "way": tuple(sorted((frame, *(frame + offset for offset in self.offsets(frame))))),
+            "alike": tuple(self._anchors(frame)),
+            **({"carried": (frame,)} if self._is_carried(frame) else {}),
+        }
+
+    def _is_carried(self, frame: int) -> bool:
+        return "carried" in self.inputs and frame in self.inputs["carried"].frames()
+
+    def _anchors(self, frame: int) -> list[int]:
+        """The frames whose look-alikes count for this frame."""
+        key = self.params.keyframe
+        side = (f for f in self.frames() if (f > key if frame > key else f < key))
+        return anchors(sorted({key, frame, *side}, reverse=frame < key), frame)
+
+    def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
+        shape = fetch("footage", frame).pixels.shape
+        here, there = self._seen(frame, fetch), self._seen(self.params.keyframe, fetch)
+        others = [
+            (work_flow(fetch(f"motion{offset:+d}", frame), shape), fetch("way", frame + offset))
+            for offset in self.neighbours(frame, fetch, cancel)
+        ]
+        choices = [fetch("alike", anchor) for anchor in self._anchors(frame)]
+        carried = fetch("carried", frame) if self._is_carried(frame) else None
+        layers = []
+        for index, own in enumerate(fetch("way", frame)):
+            cancel()
+            beside = [(flow, other[index]) for flow, other in others]
+            way = _agree(own, beside)
+            if index == 0 and "vectors" not in self.inputs:  # the other layer is what moves by itself
+                way = settled(way, own[..., 2], here.colors, there.colors)
+            layer = _layer(way, own, carried, [choice[index] for choice in choices], here, there, index)
+            layers.append(_with_pieces(layer, own, beside, here, there, index, cancel).packed())
+        return np.stack(layers)
+
+    def _seen(self, frame: int, fetch: Fetch) -> "_Seen":
+        colors = cv2.GaussianBlur(fetch("picture", frame), (0, 0), GRAIN)
+        return _Seen(colors, fetch("matte", frame) if "matte" in self.inputs else None)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is compared of two frames: colours, encoded, float32 (h, w, 3) at the working size, and the matte."""
+
+    colors: np.ndarray
+    subject: Image | None
+
+
+LIKELIER = 0.2
+"""By how much surer, on the mean over STROKE, a way along flow must be than the registration's to be taken."""
+STROKE = 4.0
+"""Standard deviation, pixels of the working size."""
+LIKENESS = 0.8
+"""The most that a look-alike is believed: another key frame may show the place itself."""
+HOLE = 15
+"""Look-alikes are for holes at least as wide, pixels of the working size. Narrower doubts, as in fur and grass that
+moves, the network paints better than pieces do (lynx: psnr 29.4 with 5, 29.8 with 15; rendered shots were the same)."""
+SHARD = 9
+"""Look-alikes narrower than this many pixels of the working size are left to the network: strokes are longer."""
+
+SPECKLE = 5
+"""Doubts narrower than this many pixels of the working size are dropped: they are edges that are a little off, which
+the network sees for itself, and it would paint them as lines."""
+
+TOLERANCE = 2.0
+"""Ways that lead this far apart, pixels of a frame of REFERENCE_HEIGHT, lead to different places. It also keeps out
+what the flow leads to where something is hidden in one of the frames; the flow back, asked as well, changed nothing."""
+
+
+def _agree(own: np.ndarray, others: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """A layer's way back, averaged with those of other frames (h, w, 3) and the flow fields that lead there: float32
+    (h, w, 2)."""
+    closeness = np.float32(-1 / (TOLERANCE * len(own) / REFERENCE_HEIGHT) ** 2)
+    way, sure = np.ascontiguousarray(own[..., :2]), own[..., 2]
+    weights = np.maximum(sure, np.float32(HIDDEN))
+    total = np.zeros_like(way)
+    for flow, other in others:
+        x, y = positions(flow)
+        there = cv2.remap(other, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        right, down, laid = cv2.split(there)
+        apart = cv2.merge([right, down])
+        apart += flow
+        apart -= way
+        share = cv2.transform(cv2.multiply(apart, apart), np.ones((1, 2), np.float32))
+        share *= closeness
+        share = cv2.exp(np.maximum(share, LEAST_EXPONENT))
+        share *= laid
+        share *= within(x, y, own.shape)
+        apart *= cv2.merge([share, share])
+        total += apart
+        weights += share
+    return way + total / cv2.merge([weights, weights])
+
+
+def _confidence(
+    way: np.ndarray, laid: np.ndarray, here: _Seen, there: _Seen, layer: int, *, tolerant: bool = True
+) -> np.ndarray:
+    """How sure it is that a layer's way back (h, w, 2) leads to what is seen here: float32 (h, w), 0..1.
+
+    laid       where something of the key frame has come to lie
+    layer      0 for the background, 1 for the subject, where there is a matte
+    tolerant   whether doubts as narrow as SPECKLE are dropped, or else all of them widened
+    """
+    sure = laid * agreement(here.colors, warp(there.colors, way), light=LIGHT, blur=BLUR)
+    if there.subject is not None:
+        subject = warp(work_matte(there.subject, sure.shape), way)
+        sure = sure * (subject if layer else 1 - subject)
+    if tolerant:
+        sure = cv2.morphologyEx(sure, cv2.MORPH_CLOSE, np.ones((SPECKLE, SPECKLE), np.uint8))
+    else:
+        sure = cv2.erode(sure, np.ones((3, 3), np.uint8))
+    return cv2.GaussianBlur(sure, (0, 0), BLUR)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer of `Places`: float32 (h, w, 3), float32 (h, w, 3), uint8 (h, w)."""
+
+    way: np.ndarray
+    base: np.ndarray
+    leads: np.ndarray
+
+    def packed(self) -> np.ndarray:
+        """Float32 (h, w, 7)."""
+        return np.dstack([self.way, self.base, self.leads.astype(np.float32)])
+
+
+def _layer(
+    way: np.ndarray,
+    own: np.ndarray,
+    carried: np.ndarray | None,
+    choices: list[np.ndarray],
+    here: _Seen,
+    there: _Seen,
+    layer: int,
+) -> _Layer:
+    """A layer with look-alikes where its way back (h, w, 2) leads to nothing.
+
+    own      (h, w, 3), as of `WayBack`
+    carried  (h, w, 2), another way back, taken where it leads to what is far likelier
+    choices  as of `LookAlikes`, in the order in which they are believed
+    """
+    sure = _confidence(way, own[..., 2], here, there, layer)
+    leads, base = np.zeros(sure.shape, np.uint8), plane(own)
+    found = np.zeros_like(sure)
+    lacking = cv2.morphologyEx((sure < DOUBT).astype(np.uint8), cv2.MORPH_OPEN, np.ones((HOLE, HOLE), np.uint8))
+    for choice in choices:
+        if not lacking.any():
+            break
+        label = led(choice, base)
+        there_to = base + LEADS[label] * np.float32(len(base))
+        x, y = positions(there_to)
+        somewhere = (label > 0) & within(x, y, sure.shape)
+        # What is led to the edge of another thing would show as a splinter of it.
+        like = _confidence(there_to, somewhere, here, there, layer, tolerant=False) * np.float32(LIKENESS)
+        taken = ((lacking > 0) & (like > LIKENESS * DOUBT) & (like > sure)).astype(np.uint8)
+        taken = cv2.morphologyEx(taken, cv2.MORPH_OPEN, np.ones((SHARD, SHARD), np.uint8))
+        cv2.copyTo(label, taken, leads)
+        cv2.copyTo(like, taken, found)
+        lacking -= taken
+    if carried is not None and own.any():  # not beyond a cut
+        x, y = positions(carried)
+        other = _confidence(carried, within(x, y, sure.shape), here, there, layer)
+        likelier = cv2.GaussianBlur(other - np.maximum(sure, found), (0, 0), STROKE) > LIKELIER
+        likelier = cv2.morphologyEx(likelier.astype(np.uint8), cv2.MORPH_OPEN, np.ones((SHARD, SHARD), np.uint8)) > 0
+        way, sure = np.where(likelier[..., None], carried, way), np.where(likelier, other, sure)
+        leads[likelier] = 0
+    return _Layer(np.dstack([way, sure]), np.dstack([base, found]), leads)
+
+
+def _with_pieces(
+    layer: _Layer,
+    own: np.ndarray,
+    others: list[tuple[np.ndarray, np.ndarray]],
+    here: _Seen,
+    there: _Seen,
+    index: int,
+    cancel: Cancel,
+) -> _Layer:
+    """A layer with what is left to be found, where it moves, found among what nothing leads to in the key frame.
+
+    own     (h, w, 3), as of `WayBack`
+    others  flow fields to frames beside, and their ways back; where there are none nothing is known to move
+    """
+    sure = np.maximum(layer.way[..., 2], layer.base[..., 2])
+    lost, missing = (sure < DOUBT).astype(np.uint8), _missing(layer.way)
+    if here.subject is not None and there.subject is not None:
+        for gone, subject in ((lost, here.subject), (missing, there.subject)):
+            gone[(work_matte(subject, sure.shape) > 0.5) != (index == 1)] = 0
+    if not own.any():  # beyond a cut
+        return layer
+    pieces = lost_pieces(lost, missing, own, others, here.colors, there.colors, cancel)
+    likelier = pieces[..., 2] > sure
+    if not likelier.any():
+        return layer
+    way = np.where(likelier[..., None], pieces, layer.way)
+    return replace(layer, way=way, leads=np.where(likelier, np.uint8(0), layer.leads))
+
+
+def _missing(way: np.ndarray) -> np.ndarray:
+    """Where in the key frame nothing leads to, by a way (h, w, 3) that is sure of itself: uint8 (h, w), 0 or 1."""
+    sure = way[..., 2] > DOUBT
+    x, y = (np.rint(places[sure]).astype(int) for places in positions(np.ascontiguousarray(way[..., :2])))
+    inside = within(x, y, way.shape)
+    found = np.zeros(way.shape[:2], np.uint8)
+    found[y[inside], x[inside]] = 1
+    found = cv2.morphologyEx(found, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    return cv2.morphologyEx(1 - found, cv2.MORPH_OPEN, np.ones((SPECKLE, SPECKLE), np.uint8))
