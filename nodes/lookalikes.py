@@ -5,46 +5,67 @@ thousand weights paints it flat. But mostly it is more of what the painting does
 floor. Texture synthesis fills holes so, from like places of the same picture (Efros and Leung, "Texture Synthesis by
 Non-parametric Sampling", ICCV 1999); here the footage says what is like what.
 
-A place is led elsewhere by one of a few fixed leads, a hole by as few of them as will do, as in shift maps (Pritch et
-al., "Shift-Map Image Editing", ICCV 2009): what is copied together has no seam within. Were they chosen in every frame
-anew, strokes would jump from frame to frame. So they are chosen at anchor frames only, for the whole plane of the key
-frame as the dominant motion of the shot carries it along, and every frame between two anchors takes their choice, as
-far as it suits what it shows.
+A place is led elsewhere by one of a few leads, a hole by as few of them as will do, as in shift maps (Pritch et al.,
+"Shift-Map Image Editing", ICCV 2009): what is copied together has no seam within. Some lead in all directions, which
+does for a wall. Others lead to where blocks of the holes are found again: a fence goes on as a fence only at a whole
+number of its pales (as in He and Sun, "Statistics of Patch Offsets for Image Completion", ECCV 2012).
+
+Were they chosen in every frame anew, strokes would jump from frame to frame. So they are chosen at anchor frames only.
+An anchor keeps what the one before has chosen, and a frame between two of them takes their choice, along the motion of
+the footage, as far as it suits what it shows.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from .guide import dominant_motion, work_matte
+from ..engine.frames import FrameRange
+from .guide import dominant_motion, work_flow, work_matte
+from .motion import Flow, FlowParams, Vectors
 from .node import Cancel, Fetch, Node
-from .warp import positions, warp, within
+from .warp import compose, positions, warp, within
 
-LEADS = np.array(
-    [(0, 0)]
-    + [
+RINGS = np.array(
+    [
         (ring * right, ring * down)
         for ring in (0.1, 0.2, 0.4, 0.8)
         for right, down in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
     ],
     np.float32,
 )
-"""Right and down, in heights of the frame; the first that suits is taken, the nearest to begin with, which is most
-often of the same thing. 0 is none."""
+"""Leads that are always looked at, right and down, in heights of the frame."""
+FOUND = 24
+"""Leads that are found for the holes of a frame, at most."""
 
 ANCHORS = 8
 """Frames from one choice to the next, counted from the key frame."""
 
+CHAIN = 6
+"""Anchors after which one begins anew: errors of motion add up, and a frame that is made alone needs all on its way."""
+
 COARSE = 4
 """Pixels of the working size from one place that is led to the next."""
 
-MARGIN = 0.5
-"""How far the plane reaches beyond the key frame on every side, in its widths and heights."""
-
 SUITS = 0.6
 """How far a look-alike must agree to be taken before farther ones are looked at."""
+
+BLOCK = 12
+"""Cells of a block that is found again, across and down: a pale and what is beside it. They overlap by half."""
+TEXTURE = 0.02
+"""Standard deviation, encoded, from which a block has something to be found by."""
+ALIKE = 0.15
+"""How far it may differ from what it is found in, as part of its variance."""
+
+STEADY = 0.2
+"""How much more another lead must suit to be taken, where an anchor before has chosen one."""
+SAME = 0.5
+"""How far that may have moved, cells."""
+
+STRAYING = 0.1
+"""Difference, encoded, from which a pixel is taken for one of something else, when a lead is made exact."""
 
 PIECE = 12
 """Cells that a lead must suit to be chosen for a part of a hole, about two brush strokes."""
@@ -96,16 +117,59 @@ def agreement(
 _MEAN = np.full((1, 3), 1 / 3, np.float32)
 
 
-def anchors(path: Sequence[int], frame: int) -> list[int]:
-    """The anchor frames whose leads a frame takes: the one after it on the path away from the key frame, and the one
-    before. The later one comes first, since it has more to show of what the key frame hides.
+def anchors(there: FrameRange, key: int, frame: int) -> list[int]:
+    """The anchor frames whose choice a frame takes: the one after it on the path away from the key frame, and the one
+    before. The nearer one comes first, then the later one, which has more to show of what the key frame hides.
 
-    path  the footage's frames from the key frame to its end on the side of `frame`
+    there  the frames whose motion is known; beyond a gap between them there is no path
     """
-    step = path.index(frame)
-    before = step // ANCHORS * ANCHORS
-    after = min(before + ANCHORS, len(path) - 1)
-    return [path[index] for index in (after, before) if index > 0 and (index == after or before < after)]
+    if frame == key:
+        return []
+    away = 1 if frame > key else -1
+    before = key + away * (abs(frame - key) // ANCHORS * ANCHORS)
+    after = frame
+    while after + away in there and after != before + away * ANCHORS:
+        after += away
+    reached = [after] if before in (key, after) or not _is_path(there, frame, before) else [after, before]
+    return sorted(reached, key=lambda anchor: abs(anchor - frame))
+
+
+def _is_path(there: FrameRange, first: int, last: int) -> bool:
+    return all(frame in there for frame in range(min(first, last), max(first, last) + 1))
+
+
+def stepping(footage: Node, vectors: Vectors | None) -> dict[str, Node]:
+    """The inputs along which a choice is brought to another frame: the motion to the next frame and to the last."""
+    motion = vectors or Flow(FlowParams(), footage)
+    return {f"step{away:+d}": motion.towards(away) for away in (-1, 1)}
+
+
+def steps(frame: int, anchor: int) -> dict[str, tuple[int, ...]]:
+    """What leads from a frame to an anchor: the inputs of `stepping`, and the frames at which they are needed."""
+    away = 1 if anchor > frame else -1
+    return {f"step{away:+d}": tuple(range(frame, anchor, away))} if anchor != frame else {}
+
+
+def choice_of(anchor: int, frame: int, name: str, fetch: Fetch) -> np.ndarray:
+    """What an anchor has chosen, (L, h, w, 3), as of `LookAlikes`, brought to a frame along `steps`.
+
+    name  the input that has chosen
+    """
+    choice, flow = fetch(name, anchor), None
+    shape = fetch("footage", frame).pixels.shape
+    for motion, frames in steps(frame, anchor).items():
+        for at in frames:
+            step = work_flow(fetch(motion, at), shape)
+            flow = step if flow is None else compose(flow, step)
+    if flow is None:
+        return choice
+    x, y = positions(flow)
+    result = []
+    for layer in choice:
+        found = cv2.remap(layer, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)  # halfway lies a third place
+        found[..., :2] += flow
+        result.append(found)
+    return np.stack(result)
 
 
 @dataclass(frozen=True)
@@ -116,72 +180,113 @@ class LookAlikesParams:
 
 
 class LookAlikes(Node):
-    """Which of LEADS takes a place of the key frame's plane to what this frame shows there: uint8 (L, rows, columns).
+    """Where in the key frame what a frame shows may be taken from: float32 (L, h, w, 3), at the working size.
 
-    A cell is COARSE pixels of the working size; the plane begins MARGIN before the key frame. 0 is none.
+    How far it is from each pixel to there, x (right) and y (down) in pixels, and 1, or 0 where there is no such place.
+    Also where a way leads back: it may not be believed in other frames, as when a shadow passes.
 
     picture  frames at the working size
     way      the ways back into the key frame (L layers, as of `Register`)
+    vectors  the renderer's motion, used in place of the footage's
     matte    the subject's coverage, where there are two layers: each has its look-alikes within itself
     """
 
-    VERSION = 3
+    VERSION = 4
     ARTEFACT = True
-    INPUTS = ("picture", "way")
-    OPTIONAL_INPUTS = ("matte",)
+    INPUTS = ("footage", "picture", "way")
+    OPTIONAL_INPUTS = ("matte", "vectors")
     params: LookAlikesParams
 
-    def __init__(self, params: LookAlikesParams, picture: Node, way: Node, matte: Node | None):
-        super().__init__(params, picture=picture, way=way, matte=matte)
+    def __init__(
+        self,
+        params: LookAlikesParams,
+        footage: Node,
+        picture: Node,
+        way: Node,
+        matte: Node | None = None,
+        vectors: Vectors | None = None,
+    ):
+        super().__init__(params, footage=footage, picture=picture, way=way, matte=matte, vectors=vectors)
+        self.inputs = {**self.inputs, **stepping(footage, vectors), "before": self}
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         both = tuple(sorted({frame, self.params.keyframe}))
-        return {name: (frame,) if name == "way" else both for name in self.inputs}
+        needed = {"footage": (frame,), "way": (frame,), "picture": both}
+        if "matte" in self.inputs:
+            needed["matte"] = both
+        before = self._before(frame)
+        return needed if before is None else {**needed, "before": (before,), **steps(frame, before)}
+
+    def _before(self, frame: int) -> int | None:
+        """The anchor before this one, whose choice it keeps."""
+        key = self.params.keyframe
+        away, count = 1 if frame > key else -1, (abs(frame - key) - 1) // ANCHORS
+        before = key + away * ANCHORS * count
+        there = self.inputs.get("vectors", self.inputs["footage"]).frames()
+        return before if count % CHAIN and _is_path(there, frame, before) else None
 
     def key_extra(self, frame: int) -> str:
         return cv2.__version__
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
-        here, there = fetch("picture", frame), fetch("picture", self.params.keyframe)
+        here, there = (cv2.GaussianBlur(fetch("picture", f), (0, 0), GRAIN) for f in (frame, self.params.keyframe))
+        ways = fetch("way", frame)
+        kept, before = np.zeros_like(ways), self._before(frame)
+        if before is not None:
+            kept = choice_of(before, frame, "before", fetch)
         result = []
-        for layer, way in enumerate(fetch("way", frame)):
+        for layer, way in enumerate(ways):
             covers = [np.ones(here.shape[:2], np.float32)] * 2
             if "matte" in self.inputs:
                 subject = [work_matte(fetch("matte", f), here.shape[:2]) for f in (frame, self.params.keyframe)]
                 covers = subject if layer else [1 - matte for matte in subject]
-            result.append(_choose(here, there, way, covers, cancel))
+            result.append(_choose(here, there, way, kept[layer], covers, cancel))
         return np.stack(result)
 
 
 def _choose(
-    here: np.ndarray, there: np.ndarray, way: np.ndarray, covers: Sequence[np.ndarray], cancel: Cancel
+    here: np.ndarray,
+    there: np.ndarray,
+    way: np.ndarray,
+    kept: np.ndarray,
+    covers: Sequence[np.ndarray],
+    cancel: Cancel,
 ) -> np.ndarray:
-    """The choice for one layer. `covers`, (h, w) each, 0..1, is where it is, in this frame and in the key frame."""
+    """The choice for one layer.
+
+    kept    what the anchor before has chosen (h, w, 3), brought here
+    covers  (h, w) each, 0..1: where the layer is, in this frame and in the key frame
+    """
     height, width = here.shape[:2]
-    columns, rows = max(1, width // COARSE), max(1, height // COARSE)
-    plane = round(rows * (1 + 2 * MARGIN)), round(columns * (1 + 2 * MARGIN))
-    labels = np.zeros(plane, np.uint8)
     if not way.any():  # lost, as over a cut
-        return labels
-    small, other = (
+        return np.zeros_like(way)
+    known = way[..., 2] * agreement(here, warp(there, way[..., :2]), light=LIGHT, blur=BLUR)
+    columns, rows = max(1, width // COARSE), max(1, height // COARSE)
+    scale = np.array([columns / width, rows / height], np.float32)
+    seen, other = (
         np.dstack([cv2.resize(layer, (columns, rows), interpolation=cv2.INTER_AREA) for layer in (picture, cover)])
         for picture, cover in zip((here, there), covers, strict=True)
     )
-    x, y = np.meshgrid(np.arange(plane[1], dtype=np.float32), np.arange(plane[0], dtype=np.float32))
-    x -= (plane[1] - columns) // 2
-    y -= (plane[0] - rows) // 2
-    # Cells of the plane, in the frame: the dominant motion leads from there to here.
-    matrix, shift = dominant_motion(way)
-    scale = np.array([columns / width, rows / height])
-    places = (np.stack([x, y], -1) + 0.5) / scale - 0.5
-    frame = ((places - shift) @ np.linalg.inv(matrix).T + 0.5) * scale - 0.5
-    x_here, y_here = (np.ascontiguousarray(frame[..., axis], np.float32) for axis in (0, 1))
-    seen = _sample(small, x_here, y_here)
+    lacking = cv2.resize(known, (columns, rows), interpolation=cv2.INTER_AREA) < DOUBT
+    lacking &= seen[..., 3] > 0.5
+
+    # How far it is to where a place may be taken from: (h, w, 2) or (2,), pixels.
+    base = plane(way)
+    ways = [base + ring * np.float32(height) for ring in RINGS]
+    kept = cv2.resize(kept, (columns, rows), interpolation=cv2.INTER_NEAREST)
+    kept[..., :2] *= scale
+    for lead, block in _found_again(seen, other, lacking, kept, cancel):
+        cancel()
+        ways.append(_exactly(here, there, lead / scale, block))
+
+    x, y = np.meshgrid(np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32))
     wide = WINDOW / COARSE
     around = cv2.GaussianBlur(seen[..., 3], (0, 0), wide) + np.float32(1e-3)
-    fits = np.zeros((len(LEADS), *plane), np.float32)
-    for label, (right, down) in enumerate(LEADS[1:] * np.float32(rows), 1):
+    fits, same = np.zeros((2, 1 + len(ways), rows, columns), np.float32)
+    for label, one in enumerate(ways, 1):
         cancel()
+        cells = np.broadcast_to(one, base.shape) * scale
+        right, down = cv2.split(cv2.resize(cells, (columns, rows), interpolation=cv2.INTER_AREA))
         like = _sample(other, x + right, y + down)
         alike = agreement(
             *(np.ascontiguousarray(p[..., :3]) for p in (seen, like)),
@@ -191,27 +296,100 @@ def _choose(
             tone=LIKE_TONE,
         )
         fits[label] = cv2.GaussianBlur(alike * seen[..., 3] * like[..., 3], (0, 0), wide) / around
-    labels = np.where(fits.max(axis=0) >= SUITS, (fits >= SUITS).argmax(axis=0), fits.argmax(axis=0)).astype(np.uint8)
-    here, there = (cv2.GaussianBlur(picture, (0, 0), GRAIN) for picture in (here, there))
-    known = way[..., 2] * agreement(here, warp(there, way[..., :2]), light=LIGHT, blur=BLUR)
-    known = cv2.resize(known, (columns, rows), interpolation=cv2.INTER_AREA)
-    known = cv2.remap(known, x_here, y_here, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    _cover(labels, fits, (known < DOUBT) & (seen[..., 3] > 0.5), cancel)
+        moved = np.square(right - kept[..., 0]) + np.square(down - kept[..., 1])
+        same[label] = kept[..., 2] * np.exp(-moved / np.float32(SAME**2))
+    suits = fits >= SUITS
+    first = np.where(suits, 1 + same, 0).argmax(axis=0)
+    labels = np.where(suits.any(axis=0), first, fits.argmax(axis=0)).astype(np.uint8)
+    _cover(labels, fits, fits + np.float32(STEADY) * same, lacking, cancel)
     labels[seen[..., 3] < 0.5] = 0
-    return cv2.medianBlur(labels, 5)
+    labels = cv2.resize(cv2.medianBlur(labels, 5), (width, height), interpolation=cv2.INTER_NEAREST)
+    labels = cv2.medianBlur(labels, 2 * COARSE + 1)
+    result = np.dstack([base, (labels > 0).astype(np.float32)])
+    for label in np.unique(labels[labels > 0]):
+        result[labels == label, :2] = np.broadcast_to(ways[label - 1], base.shape)[labels == label]
+    return result
 
 
-def _cover(labels: np.ndarray, fits: np.ndarray, lacking: np.ndarray, cancel: Cancel) -> None:
+def _found_again(
+    seen: np.ndarray, other: np.ndarray, lacking: np.ndarray, kept: np.ndarray, cancel: Cancel
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Leads to where blocks of the holes are found again in the key frame, and such a block of each: column and row.
+
+    Of each block the nearest place that is like it, since a neighbour most often is of the same thing, the likest, and
+    the one nearest to where it was found before. All in cells.
+
+    seen     the frame (rows, columns, 4) and
+    other    the key frame: picture and cover
+    lacking  bool (rows, columns): the holes
+    kept     (rows, columns, 3): what was chosen before, as of `LookAlikes`
+    """
+    votes: defaultdict[tuple[int, int], int] = defaultdict(int)
+    blocks: dict[tuple[int, int], tuple[int, int]] = {}
+    picture = np.ascontiguousarray(other[..., :3])
+    for top in range(0, len(seen) - BLOCK + 1, BLOCK // 2):
+        cancel()
+        for left in range(0, seen.shape[1] - BLOCK + 1, BLOCK // 2):
+            block = np.s_[top : top + BLOCK, left : left + BLOCK]
+            hole = lacking[block]
+            shown = seen[block][hole][:, :3]
+            if len(shown) < BLOCK**2 // 4 or shown.std(axis=0).mean() < TEXTURE:
+                continue
+            mask = cv2.merge([hole.astype(np.float32)] * 3)
+            apart = cv2.matchTemplate(picture, np.ascontiguousarray(seen[block][..., :3]), cv2.TM_SQDIFF, mask=mask)
+            y, x = np.nonzero(apart < ALIKE * len(shown) * shown.var(axis=0).sum())
+            if not len(y):
+                continue
+            right, down = x - left, y - top
+            wanted = [np.argmin(right**2 + down**2), np.argmin(apart[y, x])]
+            before = kept[block][hole]
+            if before[:, 2].mean() > 0.5:
+                kept_right, kept_down, _ = np.median(before[before[:, 2] > 0], axis=0)
+                wanted.append(np.argmin(np.square(right - kept_right) + np.square(down - kept_down)))
+            for which in sorted(set(map(int, wanted))):
+                lead = int(right[which]), int(down[which])
+                votes[lead] += len(shown)
+                blocks.setdefault(lead, (left, top))
+    best = sorted(votes, key=lambda lead: (-votes[lead], lead))[:FOUND]
+    return [(np.array(lead), np.array(blocks[lead])) for lead in best]
+
+
+def _exactly(here: np.ndarray, there: np.ndarray, lead: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """A lead from one picture to the other, in pixels, made exact to a part of one, by Gauss-Newton steps (Lucas and
+    Kanade, "An Iterative Image Registration Technique", IJCAI 1981).
+
+    lead   right and down, wrong by no more than COARSE
+    block  where the pictures are compared, see `_found_again`
+    """
+    across, down = (np.arange(COARSE * start, COARSE * (start + BLOCK), dtype=np.float32) for start in block)
+    x, y = np.meshgrid(across, down)
+    seen = cv2.remap(here, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    exact = np.array(lead, np.float64)
+    for _ in range(4):
+        right, down = exact.astype(np.float32)
+        found = cv2.remap(there, x + right, y + down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        slopes = [cv2.Sobel(found, cv2.CV_32F, *along, ksize=3, scale=1 / 8) for along in ((1, 0), (0, 1))]
+        apart = found - seen
+        held = 1 / (1 + np.square(apart).sum(axis=-1, keepdims=True) / STRAYING**2)
+        curvature = np.array([[(held * one * other).sum() for other in slopes] for one in slopes])
+        curvature += (0.01 * np.trace(curvature) + 1e-9) * np.eye(2)  # along a line there is nothing to find
+        exact -= np.linalg.solve(curvature, [(held * one * apart).sum() for one in slopes])
+        exact = np.clip(exact, lead - COARSE, lead + COARSE)
+    return exact.astype(np.float32)
+
+
+def _cover(labels: np.ndarray, fits: np.ndarray, worth: np.ndarray, lacking: np.ndarray, cancel: Cancel) -> None:
     """Chooses anew, in place, where places are lacking: for each hole as few leads as will do, since pieces meet in
     seams. The lead that suits most of a hole best takes what it suits, then the next one that of the rest.
 
     labels   uint8 (rows, columns), the choice
-    fits     float32 (len(LEADS), rows, columns), how far each lead suits
+    fits     float32 (leads, rows, columns), how far each lead suits
+    worth    the same, and more for what was chosen before
     lacking  bool (rows, columns)
     """
     opened = cv2.morphologyEx(lacking.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     count, holes = cv2.connectedComponents(cv2.dilate(opened, np.ones((3, 3), np.uint8)))
-    better = np.maximum(fits - np.float32(SUITS), 0)
+    better = np.where(fits >= SUITS, worth - np.float32(SUITS), 0)
     for hole in range(1, count):
         rest = holes == hole
         while rest.any():
@@ -229,20 +407,6 @@ def _sample(layers: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     found = cv2.remap(layers, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     found[..., 3] *= within(x, y, layers.shape)
     return found
-
-
-def led(labels: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """The choice of a layer's plane (rows, columns), for a frame: uint8 (h, w).
-
-    base  float32 (h, w, 2), how far each pixel is from its place on the plane, pixels of the working size
-    """
-    height, width = base.shape[:2]
-    columns, rows = max(1, width // COARSE), max(1, height // COARSE)
-    x, y = positions(base)
-    x = (x + np.float32(0.5)) * np.float32(columns / width) - np.float32(0.5 - (labels.shape[1] - columns) // 2)
-    y = (y + np.float32(0.5)) * np.float32(rows / height) - np.float32(0.5 - (labels.shape[0] - rows) // 2)
-    found = cv2.remap(labels, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
-    return cv2.medianBlur(found, 2 * COARSE + 1)
 
 
 def plane(way: np.ndarray) -> np.ndarray:

@@ -19,14 +19,14 @@ from .lookalikes import (
     BLUR,
     DOUBT,
     GRAIN,
-    LEADS,
     LIGHT,
     LookAlikes,
     LookAlikesParams,
     agreement,
     anchors,
-    led,
-    plane,
+    choice_of,
+    stepping,
+    steps,
 )  # fmt: skip
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
@@ -49,12 +49,8 @@ class PlacesParams:
 
 
 class Places(Temporal):
-    """Float32 (L, h, w, 7): for each layer, as of `Register`, and each pixel of the working size
-
-    way   x and y of the way back, in pixels (right and down), and how sure it is that the key frame shows this place,
-          and shows it there, 0..1
-    base  the same for the place on the key frame's plane (lookalikes.py), as sure as the look-alikes are
-    lead  which of LEADS to take from the base, instead of the way; 0 for none
+    """For each pixel its place, float32 (L, h, w, 3), layers as of `Register`, at the working size: how far away it is,
+    x (right) and y (down) in pixels, and how sure it is that the key frame shows this place, and shows it there, 0..1.
 
     Where something of the key frame has come to lie by the motion, the two pictures must agree for the confidence to be
     high, but for their light: a shadow that falls on a wall takes no brush stroke from it.
@@ -71,8 +67,8 @@ class Places(Temporal):
     reach along the motion of the footage, as far as they lead to the same place. And what only the camera moves, or
     nothing does, goes where that takes it (nodes/camera.py). The renderer's motion does not err, and is left as it is.
 
-    Inputs as of `Guide`. The inputs "picture", "way", "alike" and "carried" are made here; the registration behind that
-    of the guide's key frame is the same artefact as the guide's.
+    Inputs as of `Guide`. The inputs "picture", "way", "alike", "step+1", "step-1" and "carried" are made here; the
+    registration behind that of the guide's key frame is the same artefact as the guide's.
     """
 
     ARTEFACT = True
@@ -86,12 +82,13 @@ class Places(Temporal):
         if vectors is not None:
             params = replace(params, radius=0)
         super().__init__(params, footage=footage, vectors=vectors, matte=None if vectors else matte)
-        key, picture = params.keyframe, WorkPicture(footage)
+        key, picture, subject = params.keyframe, WorkPicture(footage), self.inputs.get("matte")
         registration = Register(RegisterParams(key, params.interval), footage, matte, vectors)
         way = WayBack(WayBackParams(key), registration, picture)
-        alike = LookAlikes(LookAlikesParams(key), picture, way, self.inputs.get("matte"))
+        alike = LookAlikes(LookAlikesParams(key), footage, picture, way, subject, vectors)
         carried = {"carried": Carried(CarriedParams(key), footage)} if vectors is None else {}
-        self.inputs = {**self.inputs, "picture": picture, "way": way, "alike": alike, **carried}
+        made = {"picture": picture, "way": way, "alike": alike, **carried}
+        self.inputs = {**self.inputs, **made, **stepping(footage, vectors)}
 
     def offsets(self, frame: int) -> list[int]:
         """As of `Temporal`; the key frame leads to itself, and need not ask."""
@@ -99,22 +96,23 @@ class Places(Temporal):
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         compared = tuple(sorted({frame, self.params.keyframe}))
-        return {
-            **super().frames_needed(frame),
-            **{name: compared for name in ("picture", "matte") if name in self.inputs},
-            "way": tuple(sorted((frame, *(frame + offset for offset in self.offsets(frame))))),
-            "alike": tuple(self._anchors(frame)),
-            **({"carried": (frame,)} if self._is_carried(frame) else {}),
-        }
+        needed = super().frames_needed(frame)
+        needed |= {name: compared for name in ("picture", "matte") if name in self.inputs}
+        needed["way"] = tuple(sorted((frame, *(frame + offset for offset in self.offsets(frame)))))
+        needed["alike"] = tuple(self._anchors(frame))
+        for anchor in needed["alike"]:
+            needed |= steps(frame, anchor)
+        if self._is_carried(frame):
+            needed["carried"] = (frame,)
+        return needed
 
     def _is_carried(self, frame: int) -> bool:
         return "carried" in self.inputs and frame in self.inputs["carried"].frames()
 
     def _anchors(self, frame: int) -> list[int]:
         """The frames whose look-alikes count for this frame."""
-        key = self.params.keyframe
-        side = (f for f in self.frames() if (f > key if frame > key else f < key))
-        return anchors(sorted({key, frame, *side}, reverse=frame < key), frame)
+        there = self.inputs.get("vectors", self.inputs["footage"]).frames()
+        return anchors(there, self.params.keyframe, frame)
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         shape = fetch("footage", frame).pixels.shape
@@ -123,7 +121,10 @@ class Places(Temporal):
             (work_flow(fetch(f"motion{offset:+d}", frame), shape), fetch("way", frame + offset))
             for offset in self.neighbours(frame, fetch, cancel)
         ]
-        choices = [fetch("alike", anchor) for anchor in self._anchors(frame)]
+        choices = []
+        for anchor in self._anchors(frame):
+            cancel()
+            choices.append(choice_of(anchor, frame, "alike", fetch))
         carried = fetch("carried", frame) if self._is_carried(frame) else None
         layers = []
         for index, own in enumerate(fetch("way", frame)):
@@ -133,7 +134,7 @@ class Places(Temporal):
             if index == 0 and "vectors" not in self.inputs:  # the other layer is what moves by itself
                 way = settled(way, own[..., 2], here.colors, there.colors)
             layer = _layer(way, own, carried, [choice[index] for choice in choices], here, there, index)
-            layers.append(_with_pieces(layer, own, beside, here, there, index, cancel).packed())
+            layers.append(_with_pieces(layer, own, beside, here, there, index, cancel).likelier())
         return np.stack(layers)
 
     def _seen(self, frame: int, fetch: Fetch) -> "_Seen":
@@ -217,15 +218,18 @@ def _confidence(
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer of `Places`: float32 (h, w, 3), float32 (h, w, 3), uint8 (h, w)."""
+    """Where a layer's pixels come from: float32 (h, w, 3) each, as of `Places`.
+
+    way    by what was followed
+    alike  by look-alikes
+    """
 
     way: np.ndarray
-    base: np.ndarray
-    leads: np.ndarray
+    alike: np.ndarray
 
-    def packed(self) -> np.ndarray:
-        """Float32 (h, w, 7)."""
-        return np.dstack([self.way, self.base, self.leads.astype(np.float32)])
+    def likelier(self) -> np.ndarray:
+        """The one or the other."""
+        return np.where(self.alike[..., 2:] > self.way[..., 2:], self.alike, self.way)
 
 
 def _layer(
@@ -244,31 +248,27 @@ def _layer(
     choices  as of `LookAlikes`, in the order in which they are believed
     """
     sure = _confidence(way, own[..., 2], here, there, layer)
-    leads, base = np.zeros(sure.shape, np.uint8), plane(own)
-    found = np.zeros_like(sure)
+    alike = np.zeros_like(own)
     lacking = cv2.morphologyEx((sure < DOUBT).astype(np.uint8), cv2.MORPH_OPEN, np.ones((HOLE, HOLE), np.uint8))
     for choice in choices:
         if not lacking.any():
             break
-        label = led(choice, base)
-        there_to = base + LEADS[label] * np.float32(len(base))
-        x, y = positions(there_to)
-        somewhere = (label > 0) & within(x, y, sure.shape)
+        x, y = positions(np.ascontiguousarray(choice[..., :2]))
+        somewhere = choice[..., 2] * within(x, y, sure.shape)
         # What is led to the edge of another thing would show as a splinter of it.
-        like = _confidence(there_to, somewhere, here, there, layer, tolerant=False) * np.float32(LIKENESS)
+        like = _confidence(choice[..., :2], somewhere, here, there, layer, tolerant=False) * np.float32(LIKENESS)
         taken = ((lacking > 0) & (like > LIKENESS * DOUBT) & (like > sure)).astype(np.uint8)
         taken = cv2.morphologyEx(taken, cv2.MORPH_OPEN, np.ones((SHARD, SHARD), np.uint8))
-        cv2.copyTo(label, taken, leads)
-        cv2.copyTo(like, taken, found)
+        cv2.copyTo(np.dstack([choice[..., :2], like]), taken, alike)
         lacking -= taken
     if carried is not None and own.any():  # not beyond a cut
         x, y = positions(carried)
         other = _confidence(carried, within(x, y, sure.shape), here, there, layer)
-        likelier = cv2.GaussianBlur(other - np.maximum(sure, found), (0, 0), STROKE) > LIKELIER
+        likelier = cv2.GaussianBlur(other - np.maximum(sure, alike[..., 2]), (0, 0), STROKE) > LIKELIER
         likelier = cv2.morphologyEx(likelier.astype(np.uint8), cv2.MORPH_OPEN, np.ones((SHARD, SHARD), np.uint8)) > 0
         way, sure = np.where(likelier[..., None], carried, way), np.where(likelier, other, sure)
-        leads[likelier] = 0
-    return _Layer(np.dstack([way, sure]), np.dstack([base, found]), leads)
+        alike[likelier] = 0
+    return _Layer(np.dstack([way, sure]), alike)
 
 
 def _with_pieces(
@@ -285,7 +285,7 @@ def _with_pieces(
     own     (h, w, 3), as of `WayBack`
     others  flow fields to frames beside, and their ways back; where there are none nothing is known to move
     """
-    sure = np.maximum(layer.way[..., 2], layer.base[..., 2])
+    sure = np.maximum(layer.way[..., 2], layer.alike[..., 2])
     lost, missing = (sure < DOUBT).astype(np.uint8), _missing(layer.way)
     if here.subject is not None and there.subject is not None:
         for gone, subject in ((lost, here.subject), (missing, there.subject)):
@@ -293,11 +293,8 @@ def _with_pieces(
     if not own.any():  # beyond a cut
         return layer
     pieces = lost_pieces(lost, missing, own, others, here.colors, there.colors, cancel)
-    likelier = pieces[..., 2] > sure
-    if not likelier.any():
-        return layer
-    way = np.where(likelier[..., None], pieces, layer.way)
-    return replace(layer, way=way, leads=np.where(likelier, np.uint8(0), layer.leads))
+    likelier = (pieces[..., 2] > sure)[..., None]
+    return _Layer(np.where(likelier, pieces, layer.way), np.where(likelier, np.float32(0), layer.alike))
 
 
 def _missing(way: np.ndarray) -> np.ndarray:

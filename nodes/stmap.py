@@ -14,7 +14,6 @@ import numpy as np
 from ..engine.errors import ParameterError
 from ..engine.image import Image
 from .guide import RegisterParams, work_matte
-from .lookalikes import LEADS
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
 from .places import Places, PlacesParams
@@ -116,18 +115,7 @@ def _in_picture(places: np.ndarray, picture: Image, matte: Image | None, cancel:
     for layer in places:
         cancel()
         height, width = layer.shape[:2]
-        way, base = np.ascontiguousarray(layer[..., :3]), np.ascontiguousarray(layer[..., 3:6])
-        lead = layer[..., 6]
-        unit = np.array([width, -height, 1], np.float32)  # of the picture, t up
-        there = cv2.multiply(_grown(way, size), np.array([1 / width, -1 / height, 1, 0]))
-        if lead.any():
-            # Chosen, not mixed: halfway between two places lies a third.
-            cancel()
-            leads = cv2.resize(lead.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-            elsewhere = cv2.resize(base / unit, size, interpolation=cv2.INTER_LINEAR)
-            elsewhere[..., :2] += LEADS[leads] * np.float32(height) / unit[:2]
-            cv2.copyTo(elsewhere, leads, there)
-        grown.append(there)
+        grown.append(cv2.multiply(_grown(layer, size), np.array([1 / width, -1 / height, 1, 0])))  # t goes up
     cancel()
     there = grown[0]
     if matte is not None:

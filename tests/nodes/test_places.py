@@ -36,7 +36,7 @@ def test_cancels() -> None:
 def test_there_is_a_layer_for_the_subject_too() -> None:
     for name, layers in (("plain", 1), ("layers", 2), ("vectors", 1)):
         places = fresh_evaluator()(NODES[name](PlacesParams(5)), 6)
-        assert places.shape == (layers, HEIGHT, WIDTH, 7) and places.dtype == np.float32
+        assert places.shape == (layers, HEIGHT, WIDTH, 3) and places.dtype == np.float32
 
 
 @pytest.mark.parametrize("frames", [(), (8,)])
