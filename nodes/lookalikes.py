@@ -10,9 +10,9 @@ A place is led elsewhere by one of a few leads, a hole by as few of them as will
 does for a wall. Others lead to where blocks of the holes are found again: a fence goes on as a fence only at a whole
 number of its pales (as in He and Sun, "Statistics of Patch Offsets for Image Completion", ECCV 2012).
 
-Were they chosen in every frame anew, strokes would jump from frame to frame. So they are chosen at anchor frames only.
-An anchor keeps what the one before has chosen, and a frame between two of them takes their choice, along the motion of
-the footage, as far as it suits what it shows.
+Were they chosen in every frame anew, strokes would jump from frame to frame. So they are chosen at anchor frames only,
+and every frame between two anchors takes their choice, along the motion of the footage, as far as it suits what it
+shows.
 """
 
 from collections import defaultdict
@@ -43,9 +43,6 @@ FOUND = 24
 ANCHORS = 8
 """Frames from one choice to the next, counted from the key frame."""
 
-CHAIN = 6
-"""Anchors after which one begins anew: errors of motion add up, and a frame that is made alone needs all on its way."""
-
 COARSE = 4
 """Pixels of the working size from one place that is led to the next."""
 
@@ -58,11 +55,6 @@ TEXTURE = 0.02
 """Standard deviation, encoded, from which a block has something to be found by."""
 ALIKE = 0.15
 """How far it may differ from what it is found in, as part of its variance."""
-
-STEADY = 0.2
-"""How much more another lead must suit to be taken, where an anchor before has chosen one."""
-SAME = 0.5
-"""How far that may have moved, cells."""
 
 STRAYING = 0.1
 """Difference, encoded, from which a pixel is taken for one of something else, when a lead is made exact."""
@@ -150,12 +142,9 @@ def steps(frame: int, anchor: int) -> dict[str, tuple[int, ...]]:
     return {f"step{away:+d}": tuple(range(frame, anchor, away))} if anchor != frame else {}
 
 
-def choice_of(anchor: int, frame: int, name: str, fetch: Fetch) -> np.ndarray:
-    """What an anchor has chosen, (L, h, w, 3), as of `LookAlikes`, brought to a frame along `steps`.
-
-    name  the input that has chosen
-    """
-    choice, flow = fetch(name, anchor), None
+def choice_of(anchor: int, frame: int, fetch: Fetch) -> np.ndarray:
+    """What an anchor has chosen, (L, h, w, 3), as of `LookAlikes`, brought to a frame along `steps`."""
+    choice, flow = fetch("alike", anchor), None
     shape = fetch("footage", frame).pixels.shape
     for motion, frames in steps(frame, anchor).items():
         for at in frames:
@@ -187,60 +176,34 @@ class LookAlikes(Node):
 
     picture  frames at the working size
     way      the ways back into the key frame (L layers, as of `Register`)
-    vectors  the renderer's motion, used in place of the footage's
     matte    the subject's coverage, where there are two layers: each has its look-alikes within itself
     """
 
     VERSION = 4
     ARTEFACT = True
-    INPUTS = ("footage", "picture", "way")
-    OPTIONAL_INPUTS = ("matte", "vectors")
+    INPUTS = ("picture", "way")
+    OPTIONAL_INPUTS = ("matte",)
     params: LookAlikesParams
 
-    def __init__(
-        self,
-        params: LookAlikesParams,
-        footage: Node,
-        picture: Node,
-        way: Node,
-        matte: Node | None = None,
-        vectors: Vectors | None = None,
-    ):
-        super().__init__(params, footage=footage, picture=picture, way=way, matte=matte, vectors=vectors)
-        self.inputs = {**self.inputs, **stepping(footage, vectors), "before": self}
+    def __init__(self, params: LookAlikesParams, picture: Node, way: Node, matte: Node | None = None):
+        super().__init__(params, picture=picture, way=way, matte=matte)
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         both = tuple(sorted({frame, self.params.keyframe}))
-        needed = {"footage": (frame,), "way": (frame,), "picture": both}
-        if "matte" in self.inputs:
-            needed["matte"] = both
-        before = self._before(frame)
-        return needed if before is None else {**needed, "before": (before,), **steps(frame, before)}
-
-    def _before(self, frame: int) -> int | None:
-        """The anchor before this one, whose choice it keeps."""
-        key = self.params.keyframe
-        away, count = 1 if frame > key else -1, (abs(frame - key) - 1) // ANCHORS
-        before = key + away * ANCHORS * count
-        there = self.inputs.get("vectors", self.inputs["footage"]).frames()
-        return before if count % CHAIN and _is_path(there, frame, before) else None
+        return {name: (frame,) if name == "way" else both for name in self.inputs}
 
     def key_extra(self, frame: int) -> str:
         return cv2.__version__
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         here, there = (cv2.GaussianBlur(fetch("picture", f), (0, 0), GRAIN) for f in (frame, self.params.keyframe))
-        ways = fetch("way", frame)
-        kept, before = np.zeros_like(ways), self._before(frame)
-        if before is not None:
-            kept = choice_of(before, frame, "before", fetch)
         result = []
-        for layer, way in enumerate(ways):
+        for layer, way in enumerate(fetch("way", frame)):
             covers = [np.ones(here.shape[:2], np.float32)] * 2
             if "matte" in self.inputs:
                 subject = [work_matte(fetch("matte", f), here.shape[:2]) for f in (frame, self.params.keyframe)]
                 covers = subject if layer else [1 - matte for matte in subject]
-            result.append(_choose(here, there, way, kept[layer], covers, cancel))
+            result.append(_choose(here, there, way, covers, cancel))
         return np.stack(result)
 
 
@@ -248,15 +211,10 @@ def _choose(
     here: np.ndarray,
     there: np.ndarray,
     way: np.ndarray,
-    kept: np.ndarray,
     covers: Sequence[np.ndarray],
     cancel: Cancel,
 ) -> np.ndarray:
-    """The choice for one layer.
-
-    kept    what the anchor before has chosen (h, w, 3), brought here
-    covers  (h, w) each, 0..1: where the layer is, in this frame and in the key frame
-    """
+    """The choice for one layer. `covers`, (h, w) each, 0..1, is where it is, in this frame and in the key frame."""
     height, width = here.shape[:2]
     if not way.any():  # lost, as over a cut
         return np.zeros_like(way)
@@ -273,16 +231,14 @@ def _choose(
     # How far it is to where a place may be taken from: (h, w, 2) or (2,), pixels.
     base = plane(way)
     ways = [base + ring * np.float32(height) for ring in RINGS]
-    kept = cv2.resize(kept, (columns, rows), interpolation=cv2.INTER_NEAREST)
-    kept[..., :2] *= scale
-    for lead, block in _found_again(seen, other, lacking, kept, cancel):
+    for lead, block in _found_again(seen, other, lacking, cancel):
         cancel()
         ways.append(_exactly(here, there, lead / scale, block))
 
     x, y = np.meshgrid(np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32))
     wide = WINDOW / COARSE
     around = cv2.GaussianBlur(seen[..., 3], (0, 0), wide) + np.float32(1e-3)
-    fits, same = np.zeros((2, 1 + len(ways), rows, columns), np.float32)
+    fits = np.zeros((1 + len(ways), rows, columns), np.float32)
     for label, one in enumerate(ways, 1):
         cancel()
         cells = np.broadcast_to(one, base.shape) * scale
@@ -296,12 +252,8 @@ def _choose(
             tone=LIKE_TONE,
         )
         fits[label] = cv2.GaussianBlur(alike * seen[..., 3] * like[..., 3], (0, 0), wide) / around
-        moved = np.square(right - kept[..., 0]) + np.square(down - kept[..., 1])
-        same[label] = kept[..., 2] * np.exp(-moved / np.float32(SAME**2))
-    suits = fits >= SUITS
-    first = np.where(suits, 1 + same, 0).argmax(axis=0)
-    labels = np.where(suits.any(axis=0), first, fits.argmax(axis=0)).astype(np.uint8)
-    _cover(labels, fits, fits + np.float32(STEADY) * same, lacking, cancel)
+    labels = np.where(fits.max(axis=0) >= SUITS, (fits >= SUITS).argmax(axis=0), fits.argmax(axis=0)).astype(np.uint8)
+    _cover(labels, fits, lacking, cancel)
     labels[seen[..., 3] < 0.5] = 0
     labels = cv2.resize(cv2.medianBlur(labels, 5), (width, height), interpolation=cv2.INTER_NEAREST)
     labels = cv2.medianBlur(labels, 2 * COARSE + 1)
@@ -312,17 +264,16 @@ def _choose(
 
 
 def _found_again(
-    seen: np.ndarray, other: np.ndarray, lacking: np.ndarray, kept: np.ndarray, cancel: Cancel
+    seen: np.ndarray, other: np.ndarray, lacking: np.ndarray, cancel: Cancel
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Leads to where blocks of the holes are found again in the key frame, and such a block of each: column and row.
 
-    Of each block the nearest place that is like it, since a neighbour most often is of the same thing, the likest, and
-    the one nearest to where it was found before. All in cells.
+    Of each block the nearest place that is like it, since a neighbour most often is of the same thing, and the likest.
+    All in cells.
 
     seen     the frame (rows, columns, 4) and
     other    the key frame: picture and cover
     lacking  bool (rows, columns): the holes
-    kept     (rows, columns, 3): what was chosen before, as of `LookAlikes`
     """
     votes: defaultdict[tuple[int, int], int] = defaultdict(int)
     blocks: dict[tuple[int, int], tuple[int, int]] = {}
@@ -341,12 +292,7 @@ def _found_again(
             if not len(y):
                 continue
             right, down = x - left, y - top
-            wanted = [np.argmin(right**2 + down**2), np.argmin(apart[y, x])]
-            before = kept[block][hole]
-            if before[:, 2].mean() > 0.5:
-                kept_right, kept_down, _ = np.median(before[before[:, 2] > 0], axis=0)
-                wanted.append(np.argmin(np.square(right - kept_right) + np.square(down - kept_down)))
-            for which in sorted(set(map(int, wanted))):
+            for which in sorted({int(np.argmin(right**2 + down**2)), int(np.argmin(apart[y, x]))}):
                 lead = int(right[which]), int(down[which])
                 votes[lead] += len(shown)
                 blocks.setdefault(lead, (left, top))
@@ -378,18 +324,17 @@ def _exactly(here: np.ndarray, there: np.ndarray, lead: np.ndarray, block: np.nd
     return exact.astype(np.float32)
 
 
-def _cover(labels: np.ndarray, fits: np.ndarray, worth: np.ndarray, lacking: np.ndarray, cancel: Cancel) -> None:
+def _cover(labels: np.ndarray, fits: np.ndarray, lacking: np.ndarray, cancel: Cancel) -> None:
     """Chooses anew, in place, where places are lacking: for each hole as few leads as will do, since pieces meet in
     seams. The lead that suits most of a hole best takes what it suits, then the next one that of the rest.
 
     labels   uint8 (rows, columns), the choice
     fits     float32 (leads, rows, columns), how far each lead suits
-    worth    the same, and more for what was chosen before
     lacking  bool (rows, columns)
     """
     opened = cv2.morphologyEx(lacking.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     count, holes = cv2.connectedComponents(cv2.dilate(opened, np.ones((3, 3), np.uint8)))
-    better = np.where(fits >= SUITS, worth - np.float32(SUITS), 0)
+    better = np.maximum(fits - np.float32(SUITS), 0)
     for hole in range(1, count):
         rest = holes == hole
         while rest.any():

@@ -85,7 +85,7 @@ class Places(Temporal):
         key, picture, subject = params.keyframe, WorkPicture(footage), self.inputs.get("matte")
         registration = Register(RegisterParams(key, params.interval), footage, matte, vectors)
         way = WayBack(WayBackParams(key), registration, picture)
-        alike = LookAlikes(LookAlikesParams(key), footage, picture, way, subject, vectors)
+        alike = LookAlikes(LookAlikesParams(key), picture, way, subject)
         carried = {"carried": Carried(CarriedParams(key), footage)} if vectors is None else {}
         made = {"picture": picture, "way": way, "alike": alike, **carried}
         self.inputs = {**self.inputs, **made, **stepping(footage, vectors)}
@@ -124,7 +124,7 @@ class Places(Temporal):
         choices = []
         for anchor in self._anchors(frame):
             cancel()
-            choices.append(choice_of(anchor, frame, "alike", fetch))
+            choices.append(choice_of(anchor, frame, fetch))
         carried = fetch("carried", frame) if self._is_carried(frame) else None
         layers = []
         for index, own in enumerate(fetch("way", frame)):

@@ -43,7 +43,7 @@ def _mask() -> np.ndarray:
 def node(footage: Footage, matte: Footage | None = None) -> LookAlikes:
     picture = WorkPicture(footage)
     way = WayBack(WayBackParams(KEY), Register(RegisterParams(KEY), footage, matte), picture)
-    return LookAlikes(LookAlikesParams(KEY), footage, picture, way, matte)
+    return LookAlikes(LookAlikesParams(KEY), picture, way, matte)
 
 
 def places(
@@ -175,4 +175,4 @@ def test_the_key_frame_changes_the_key() -> None:
     footage = leaves()
     picture = WorkPicture(footage)
     way = WayBack(WayBackParams(KEY), Register(RegisterParams(KEY), footage), picture)
-    check_keys(lambda params: LookAlikes(params, footage, picture, way), LookAlikesParams(KEY), 9)
+    check_keys(lambda params: LookAlikes(params, picture, way), LookAlikesParams(KEY), 9)
