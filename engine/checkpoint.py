@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .errors import TrainingError
 
-FORMAT = "fewstroke checkpoint 3"
+FORMAT = "fewstroke checkpoint 4"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -29,7 +29,7 @@ class _Json:
         return cls(**values)
 
 
-SHAPES: Mapping[Preset, tuple[int, int]] = {"fast": (3, 32), "paper": (7, 128)}
+SHAPES: Mapping[Preset, tuple[int, int]] = {"fast": (2, 32), "paper": (7, 128)}
 """Residual blocks and filters of a preset, where nothing else is said."""
 
 

@@ -38,7 +38,7 @@ EDGE = 4
 in training. A multiple of every `SIZE_MULTIPLE`.
 
 What `fast` painted of its own in the outermost row of pixels, after 240 steps on `bust` and `walker`, was as far from
-the right painting as with every convolution's padding (31.1 of 255 for 30.7, and 29.0 for 29.0); with 8 it was no nearer
+the right painting as with every convolution's padding (31.1 of 255 for 30.7, and 29.0 for 29.0), with 8 no nearer
 (30.2 and 29.3), and with none it was a line (46 and 45)."""
 
 PARITY = 2e-4
@@ -390,8 +390,6 @@ def _function(graph: _Graph, node: fx.Node, inputs: dict[fx.Node, str]) -> str:
     elif node.target is F.avg_pool2d:
         by = arguments[1]
         result = graph.add("AveragePool", source, kernel_shape=[by] * 2, strides=[by] * 2)
-    elif node.target is torch.mean:
-        result = graph.add("ReduceMean", source, axes=[arguments[1]], keepdims=int(node.kwargs["keepdim"] is True))
     elif node.target is torch.cat:
         result = graph.add("Concat", *(inputs[part] for part in arguments[0]), axis=arguments[1])
     elif node.target is F.interpolate:

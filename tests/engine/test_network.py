@@ -71,7 +71,7 @@ def test_the_halo_is_just_the_reach(preset: str, channels: int, blocks: int) -> 
 
 
 def test_a_preset_says_its_own_blocks_and_filters() -> None:
-    assert NetworkConfig("fast").to_json() == {"preset": "fast", "channels": 3, "blocks": 3, "filters": 32}
+    assert NetworkConfig("fast").to_json() == {"preset": "fast", "channels": 3, "blocks": 2, "filters": 32}
     assert NetworkConfig("paper").to_json() == {"preset": "paper", "channels": 3, "blocks": 7, "filters": 128}
     for preset in ("fast", "paper"):
         own = NetworkConfig(preset)

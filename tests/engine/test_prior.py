@@ -89,7 +89,7 @@ def test_training_begins_with_it_and_leaves_it_slowly(keyframe: Keyframe) -> Non
     [
         NetworkConfig("fast", 3),
         NetworkConfig("fast", 6),
-        NetworkConfig("fast", 9, blocks=2),
+        NetworkConfig("fast", 9, blocks=3),
         NetworkConfig("fast", 9, filters=16),
         NetworkConfig("paper", 3),
     ],

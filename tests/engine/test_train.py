@@ -36,7 +36,7 @@ def weights(trainer: Training) -> bytes:
 
 
 def test_it_learns(keyframe: Keyframe) -> None:
-    reports = run(training(keyframe), 60)
+    reports = run(training(keyframe), 100)
     first, last = (np.mean([r.l1 for r in part]) for part in (reports[:10], reports[-10:]))
     assert last < 0.6 * first
 
