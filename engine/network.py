@@ -1,7 +1,7 @@
 """Generator and discriminator. Pictures go in and come out in the working encoding (`color.encode`), (B, C, H, W).
 
 Two generators. `paper` is the architecture of Futschik et al. 2019 as the paper (3.1, 4) uses it. `fast` is ours: the
-same idea - most of the work at a quarter of the resolution, skips that keep detail - at less than a hundredth of the cost.
+same idea - most work at a quarter of the resolution, skips that keep detail - at less than a hundredth of the cost.
 """
 
 from typing import Literal
