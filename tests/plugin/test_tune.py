@@ -95,7 +95,7 @@ def test_two_workers_one_killed_share_a_grid_whose_best_can_be_trained(shot: Pat
     trained = run(COMMAND, *train, *model)
     assert trained.returncode == 0, trained.stderr
     facts = events(run(COMMAND, "info", tmp_path / "shot.onnx", "--json").stdout)[0]
-    assert facts["network"]["blocks"] == 1 and facts["network"]["filters"] == 8 and facts["halo"] == 29
+    assert facts["network"]["blocks"] == 1 and facts["network"]["filters"] == 8 and facts["halo"] == 27
     assert facts["training"] == settings["training"] and facts["training"]["patch"] == 16
 
 
