@@ -150,8 +150,8 @@ class FastGenerator(Generator):
 
     With an ST map it sees the exemplar from there, at full resolution, and mixes it with what it paints of its own.
 
-    Three blocks, and 3x3 where half and full resolution join, took a third longer; with the prior (engine/prior.py) and
-    after 240 steps no figure of seven shots was better for it than single runs differ (tests/bench/README.md).
+    Three blocks, and 3x3 where half and full resolution join, took a quarter longer; with the prior (engine/prior.py)
+    and after 240 steps no figure of seven shots was better for it than single runs differ (tests/bench/README.md).
     """
 
     def __init__(self, channels: int = 3, blocks: int = 2, filters: int = 32):
