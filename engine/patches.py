@@ -47,9 +47,7 @@ class PatchSampler:
         Raises TrainingError where no keyframe has a pixel left to learn from."""
         if not keyframes:
             raise TrainingError("there is no keyframe to learn from; give at least one painted frame")
-        self._sources = [_planes(key.source) for key in keyframes]
-        self._targets = [_planes(key.target) for key in keyframes]
-        self._masks = [_planes(key.mask[..., None]) for key in keyframes]
+        self._planes = [_planes(key) for key in keyframes]
         self._patch = min(patch, *(side // 4 * 4 for key in keyframes for side in key.mask.shape))
         if self._patch < 4:
             raise TrainingError("the keyframes are too small to learn from; at least 4x4 pixels are needed")
@@ -81,14 +79,11 @@ class PatchSampler:
         """The next batch; the same sequence of batches for the same seed."""
         picks = self._places()
         elsewhere = self._places()
-        source, target, mask = (
-            torch.stack([self._cut(planes, place) for place in picks])
-            for planes in (self._sources, self._targets, self._masks)
-        )
+        source, target, mask = layers(torch.stack([self._cut(place) for place in picks]))
         if source.shape[1] > 6:
-            _, height, width = self._sources[0].shape
+            _, height, width = self._planes[0].shape
             source, target, mask = mislead(source, target, mask, height, width, self._pages, self._rng)
-        real = torch.stack([self._cut(self._targets, place) for place in elsewhere])
+        _, real, _ = layers(torch.stack([self._cut(place) for place in elsewhere]))
         return Patches(source, target, mask, real)
 
     def state(self) -> dict[str, object]:
@@ -104,12 +99,12 @@ class PatchSampler:
         drawn = np.searchsorted(self._shares, self._rng.random(self._batch) * self._shares[-1], side="right")
         return self._centres[np.minimum(drawn, len(self._centres) - 1)]
 
-    def _cut(self, planes: list[torch.Tensor], place: np.ndarray) -> torch.Tensor:
+    def _cut(self, place: np.ndarray) -> torch.Tensor:
         index, y, x = (int(value) for value in place)
-        plane, side = planes[index], self._patch
-        top = min(max(y - side // 2, 0), plane.shape[1] - side)
-        left = min(max(x - side // 2, 0), plane.shape[2] - side)
-        return plane[:, top : top + side, left : left + side]
+        planes, side = self._planes[index], self._patch
+        top = min(max(y - side // 2, 0), planes.shape[1] - side)
+        left = min(max(x - side // 2, 0), planes.shape[2] - side)
+        return planes[:, top : top + side, left : left + side]
 
 
 COLORS = 8
@@ -151,6 +146,13 @@ def _frequency(keyframes: Sequence[Keyframe], centres: Sequence[np.ndarray]) -> 
     return np.concatenate(found)
 
 
-def _planes(array: np.ndarray) -> torch.Tensor:
-    """(H, W, C) to a contiguous torch (C, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1), np.float32))
+def _planes(key: Keyframe) -> torch.Tensor:
+    """Source, target and mask behind each other, a contiguous torch (C + 4, H, W), so that a patch is cut at once."""
+    planes = np.concatenate([key.source, key.target, key.mask[..., None]], axis=2, dtype=np.float32)
+    return torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1)))
+
+
+def layers(planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Source, target and mask, (B, C, H, W), (B, 3, H, W) and (B, 1, H, W), of such planes, (B, C + 4, H, W)."""
+    source, target, mask = planes.split([planes.shape[1] - 4, 3, 1], 1)
+    return source, target, mask

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from . import losses
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -38,8 +39,9 @@ WARM_UP = 60
 """Steps over which the rate rises to its full height where a network begins with a prior: Adam's first steps, which
 know little of how steep anything is, would take away more than they bring."""
 
-PLATEAU_WINDOW = 150
-"""Steps whose mean L1 is compared with that of the as many before; below, the noise of the batches decides."""
+PLATEAU_PIXELS = 6_000_000
+"""Pixels whose mean L1 is compared with that of the as many before; below, the noise of the batches decides. 150 steps
+of the paper's patches, 600 of those of `fast`."""
 PLATEAU_GAIN = 0.01
 """A window that is not at least this part better than the one before ends a run without time or step limit."""
 
@@ -123,6 +125,7 @@ class Training:
         self.network, self.config = network, config
         self.step = 0
         self.losses: dict[str, float] = {}  # running means
+        self._window_steps = max(1, round(PLATEAU_PIXELS / (config.batch * config.patch**2)))
         self._windows: list[float] = []  # mean L1 of each whole window of steps
         self._window: list[float] = []  # L1 of the steps of the present one
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -147,6 +150,10 @@ class Training:
             self._learner = _channels_last(learner.to(self._device))
             self._discriminator = _channels_last(Discriminator().to(self._device))
         self.generator = copy.deepcopy(self._learner).eval()
+        self._means, self._learnt = (
+            [value for value in each.state_dict().values() if value.is_floating_point()]
+            for each in (self.generator, self._learner)
+        )
         self._perceptual = perceptual.to(self._device) if isinstance(perceptual, nn.Module) else perceptual
         self._optimizers = {
             "generator": self._adam(self._learner),
@@ -243,7 +250,6 @@ class Training:
         losses are sums of many small numbers."""
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type in HALVED)
 
-    @torch.no_grad()
     def _average(self) -> None:
         """Moves the generator towards the learner's weights and batch statistics.
 
@@ -251,10 +257,7 @@ class Training:
         Adam's first steps (`still_life` after 15 steps: psnr 19.5, so 19.8).
         """
         part = 1 - AVERAGE if self.experienced else max(1 - AVERAGE, 9 / (self.step + 10))
-        learnt = self._learner.state_dict()
-        for name, mean in self.generator.state_dict().items():
-            if mean.is_floating_point():
-                mean.lerp_(learnt[name], part)
+        get_ema_multi_avg_fn(1 - part)(self._means, self._learnt, self.step)
 
     def _descend(self, name: str, loss: Tensor) -> None:
         optimizer = self._optimizers[name]
@@ -289,8 +292,8 @@ class Training:
         for name, value in values.items():
             self.losses[name] = 0.98 * self.losses.get(name, value) + 0.02 * value
         self._window.append(values["l1"])
-        if len(self._window) == PLATEAU_WINDOW:
-            self._windows.append(sum(self._window) / PLATEAU_WINDOW)
+        if len(self._window) == self._window_steps:
+            self._windows.append(sum(self._window) / len(self._window))
             self._window.clear()
 
     def _gains(self) -> list[float]:
@@ -306,7 +309,7 @@ class Training:
         if not left and (gains := self._gains()) and speed > 0:
             # Gains shrink roughly as 1/n from window to window, so the n-th that falls below the threshold can be told.
             windows = max(gains[-1] * len(gains) / PLATEAU_GAIN, len(gains) + 1) + 1
-            left.append((windows * PLATEAU_WINDOW - self.step) / speed)
+            left.append((windows * self._window_steps - self.step) / speed)
         return max(0.0, min(left)) if left else None
 
     # Checkpoints

@@ -1,6 +1,6 @@
 """The prior: what `fast` knows of painting before it has seen the painting it is to learn.
 
-    python install/prior.py [--scenes 48] [--steps 6000] [--out engine/prior.safetensors]
+    python install/prior.py [--scenes 48] [--steps 15000] [--out engine/prior.safetensors]
 
 makes scenes, paints each in a style of its own, learns all of them together as key frames of one shot, and keeps the
 weights; engine/prior.py says what for. Everything is drawn here, from seeds: no footage, no painting of anybody, and
@@ -204,7 +204,7 @@ def keyframes(count: int) -> Iterator[Keyframe]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=48)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=15000)
     parser.add_argument("--out", type=Path, default=PRIOR)
     options = parser.parse_args()
     torch.set_num_threads(1)  # with another number of them the last digits differ

@@ -36,9 +36,9 @@ greatest of them."""
 
 SPACES: Mapping[Preset, Space] = {
     "fast": {
-        "patch": (16, 24, 32, 48, 64),
+        "patch": (12, 16, 24, 32, 48),
         "batch": (10, 20, 40, 80),
-        "rate": (2e-4, 5e-4, 1e-3, 2e-3, 4e-3),
+        "rate": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
         "blocks": (1, 2, 3, 4, 6),
         "filters": (16, 32, 48, 64, 96),
     },

@@ -33,7 +33,7 @@ from fewstroke.engine.image import Image, unpremultiply
 from fewstroke.engine.losses import VggLoss, cached_vgg
 from fewstroke.engine.model import ModelInfo
 from fewstroke.engine.network import Generator, build_generator
-from fewstroke.engine.patches import Patches, PatchSampler
+from fewstroke.engine.patches import Patches, PatchSampler, layers
 from fewstroke.engine.train import Budget, Training
 from fewstroke.nodes.cache import MemoryCache
 from fewstroke.nodes.guide import GuideParams
@@ -124,9 +124,8 @@ class WholeFrames(PatchSampler):
     """Batches of one whole key frame, as in full-frame training (paper, 3.1 and Fig. 3)."""
 
     def draw(self) -> Patches:
-        index = int(self._rng.integers(len(self._sources)))
-        planes = (planes[index][None] for planes in (self._sources, self._targets, self._masks))
-        source, target, mask = (plane[..., : plane.shape[2] // 4 * 4, : plane.shape[3] // 4 * 4] for plane in planes)
+        planes = self._planes[int(self._rng.integers(len(self._planes)))][None]
+        source, target, mask = layers(planes[..., : planes.shape[2] // 4 * 4, : planes.shape[3] // 4 * 4])
         return Patches(self.augment(source.clone()), target, mask, real=target)
 
     def augment(self, source: Tensor) -> Tensor:

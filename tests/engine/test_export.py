@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -38,6 +39,29 @@ def test_onnx_computes_what_torch_computes(
     with torch.no_grad():
         ours = network(padded)[:, :, EDGE : EDGE + size[0], EDGE : EDGE + size[1]].numpy()
     assert np.abs(encode(theirs) - encode(decode(ours))).max() < 2e-4
+
+
+def test_a_file_that_is_a_little_brighter_than_the_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def brighter(graph: _Graph, encoded: str, output: str) -> None:
+        _decode(graph, graph.add("Add", encoded, graph.constant(0.0005)), output=output)
+
+    monkeypatch.setattr("fewstroke.engine.export._decode", brighter)
+    generator = random_generator()
+    with pytest.raises(ModelError, match=r"differs from the trained network by 0\.0005"):
+        export_model(generator, facts(generator))
+
+
+def test_a_file_with_another_border_than_the_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mirrored(graph: _Graph, operation: str, *inputs: str, **attributes: Any) -> Any:
+        if operation == "Pad":
+            attributes["mode"] = "reflect"
+        return add(graph, operation, *inputs, **attributes)
+
+    add = _Graph.add
+    monkeypatch.setattr("fewstroke.engine.export._Graph.add", mirrored)
+    generator = random_generator()
+    with pytest.raises(ModelError, match="differs from the trained network by"):
+        export_model(generator, facts(generator))
 
 
 def run_graph(graph: _Graph, output: str, value: np.ndarray) -> np.ndarray:

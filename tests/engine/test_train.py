@@ -135,7 +135,7 @@ def test_budgets_end_a_run_and_foretell_it(keyframe: Keyframe) -> None:
 
 
 def test_a_run_without_limits_ends_at_the_plateau(keyframe: Keyframe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fewstroke.engine.train.PLATEAU_WINDOW", 20)
+    monkeypatch.setattr("fewstroke.engine.train.PLATEAU_PIXELS", 20 * SMALL.batch * SMALL.patch**2)
     monkeypatch.setattr("fewstroke.engine.train.PLATEAU_GAIN", 0.2)
     reports = list(itertools.islice(training(keyframe).run(Budget()), 2000))
     assert 40 <= len(reports) < 2000
