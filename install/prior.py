@@ -34,7 +34,8 @@ from fewstroke.nodes.stmap import on_page
 
 HEIGHT, WIDTH = 288, 512
 RATE = 4e-4
-"""Adam's learning rate. With that of a single shot, five times as much, what many had taught was worth less to one."""
+"""Adam's learning rate. With five times as much, towards that of a single shot, what many had taught was worth less to
+one."""
 SUBPIXEL = 4
 """Bits after the point of the outlines that OpenCV draws."""
 

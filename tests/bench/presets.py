@@ -192,7 +192,7 @@ def main() -> None:
             "s",
         ),
         (f"{WIDTH}x{HEIGHT} frame, all in the stylizer", frame["paper"], frame["fast"], frame["shown"], "s"),
-        ("training step, 40 patches of 32x32", step["paper"], step["fast"], step["shown"], "s"),
+        ("training step, 40 patches; paper of 32x32, fast of 16x16", step["paper"], step["fast"], step["shown"], "s"),
         ("memory for the frame; paper in eager PyTorch", *frame_memory, "MB"),
         ("memory for the training step", *step_memory, "MB"),
     ]
