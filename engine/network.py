@@ -125,7 +125,8 @@ where more than the second. The mean of two brush strokes, which costs least in 
 sequence (700 steps) copying from 0.1 to 0.3 brought the sliced Wasserstein distance from 87 to 70 and ssim from 0.797
 to 0.806, at 0.05 dB of psnr. That copied too much where little can be followed: from 0.3 to 0.5 such a shot had 1.2 dB
 more inside its subject after 480 steps, from 0.5 to 0.7 1.9, and less scraps; but what the network paints of its own is
-softer at first (distance 64, 66 and 70; another shot 51, 53). This is between. In training it would leave nothing to learn from."""
+softer at first (distance 64, 66 and 70; another shot 51, 53). This is between. In training it would leave nothing to
+learn from."""
 
 
 class FastGenerator(Generator):
