@@ -64,7 +64,8 @@ FAST_RATE = 0.004
 """Adam's learning rate of `fast`, ten times that of the paper's larger network."""
 FAST_PATCH = 16
 """Side of the patches of `fast`, half of the paper's. What counts is how many steps it has made, with 40 patches of 16
-as with 40 of 32, and these take less than half the time (tests/bench/README.md, "Small patches")."""
+as with 40 of 32, and these take less than half the time (tests/bench/README.md, "Small patches, and
+minutes")."""
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,13 @@ What `fast` painted of its own in the outermost row of pixels, after 240 steps o
 the right painting as with every convolution's padding (31.1 of 255 for 30.7, and 29.0 for 29.0), with 8 no nearer
 (30.2 and 29.3), and with none it was a line (46 and 45)."""
 
-PARITY, PARITY_MEAN = 2e-3, 1e-4
-"""How far ONNX Runtime and torch may differ in the working encoding, at any pixel, half an 8-bit step, and on the mean.
-A network that has learnt for minutes tells apart sharply what to copy, and there the last digits of a looked-up place,
-which the two round differently, grow to 6e-4 at one pixel of some thousand (a rendered shot, 1900 steps).
-On the mean it was 5e-6."""
+PARITY = 2e-4
+"""How far ONNX Runtime and torch may differ in the working encoding, 1/20 of an 8-bit step."""
+PARITY_PART = 0.98
+"""At how many of the pixels. A network that has learnt for minutes tells apart sharply what to copy, and at single
+ones, one of some thousand, the last digits of a looked-up place, which the two round differently, grow: to 6e-4 after
+1900 steps of a rendered shot, and after 7700 a place that is moved by its last digit changes one by 2e-3. All but these
+differ by 3e-5. A row or a column of the picture that is compared is more than the rest."""
 
 
 class _Graph:
@@ -423,9 +425,7 @@ def _check_parity(data: bytes, network: nn.Module, channels: int, multiple: int)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     theirs = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]).run(None, {"image": linear})[0]
-    errors = np.abs(encode(np.asarray(theirs)) - encode(decode(ours)))
-    if not (errors.max() < PARITY and errors.mean() < PARITY_MEAN):
-        raise ModelError(
-            f"the exported model differs from the trained network by {errors.max():.2g}, {errors.mean():.2g} on the "
-            "mean; please report this"
-        )
+    errors = np.abs(encode(np.asarray(theirs)) - encode(decode(ours))).max(axis=1)
+    error = np.quantile(errors, PARITY_PART)
+    if not error < PARITY:
+        raise ModelError(f"the exported model differs from the trained network by {error:.2g}; please report this")
