@@ -98,8 +98,25 @@ STRANGER_WIDTH = 0.5
 mean, as often a band as a spot."""
 
 
+_SHARE = 1, 0
+_DRAWN = (
+    _SHARE, (2, 1), (2, 4), _SHARE, (2, 1), _SHARE, _SHARE, (1, 3), _SHARE, (1, 2), (1, 1), (1, 3), (1, 1), _SHARE,
+)  # fmt: skip
+"""What `mislead` draws for every patch, in its order: numbers from 0 to 1, and fields of noise of so many channels and
+knots across."""
+
+
+def chances(rng: np.random.Generator, count: int) -> np.ndarray:
+    """The random numbers that `mislead` wants for so many patches: float32 (count, N)."""
+    drawn = [
+        rng.standard_normal((count, channels * knots**2)) if knots else rng.random((count, channels))
+        for channels, knots in _DRAWN
+    ]
+    return np.concatenate(drawn, axis=1, dtype=np.float32)
+
+
 def mislead(
-    source: Tensor, target: Tensor, mask: Tensor, height: int, width: int, pages: int, rng: np.random.Generator
+    source: Tensor, target: Tensor, mask: Tensor, height: int, width: int, pages: int, chances: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Training patches whose ST map errs, and whose light is not the exemplar's; their targets and masks.
 
@@ -107,24 +124,32 @@ def mislead(
     target, mask   (B, 3, P, P) and (B, 1, P, P)
     height, width  of the frames they were cut from, pixels
     pages          how many of these are exemplars
+    chances        (B, N), see there
+
+    Nothing but operations on tensors, so that a graphics card can repeat it by itself.
     """
     count, _, side, _ = source.shape
 
+    drawn = iter(chances.split([channels * max(knots, 1) ** 2 for channels, knots in _DRAWN], dim=1))
+
     def noise(channels: int, knots: int) -> Tensor:
-        values = torch.from_numpy(rng.standard_normal((count, channels, knots, knots)).astype(np.float32))
+        values = next(drawn).reshape(count, channels, knots, knots)
         return F.interpolate(values, size=(side, side), mode="bicubic", align_corners=True) if knots > 1 else values
 
-    def some(part: float) -> Tensor:
-        return torch.from_numpy((rng.random((count, 1, 1, 1)) < part).astype(np.float32))
+    def share() -> Tensor:
+        return next(drawn).reshape(count, 1, 1, 1)
 
-    amount = torch.from_numpy(rng.random((count, 1, 1, 1)).astype(np.float32)).square() * NUDGE
+    def some(part: float) -> Tensor:
+        return (share() < part).to(source)
+
+    amount = share().square() * NUDGE
     lead = amount * (noise(2, 1) + noise(2, 4)) + some(FAR_PART) * FAR * noise(2, 1)  # in heights
     doubt, hidden = some(DOUBT_PART), some(HIDDEN_PART)
     guide = torch.lerp(source[:, 3:6], source.roll(1, 0)[:, 3:6], hidden)
     belief = (1 - hidden) * (1 - doubt + doubt * torch.sigmoid(6 * noise(1, 3)))
     light = (1 + some(LIGHT_PART) * LIGHT * noise(1, 2)).clamp(min=0.3)
-    aspect = torch.tensor([height / width, 1 / pages]).view(1, 2, 1, 1)
-    place, sure = source[:, 6:8] + lead * aspect, source[:, 8:] * belief
+    lead = torch.cat([lead[:, :1] * (height / width), lead[:, 1:] * (1 / pages)], 1)
+    place, sure = source[:, 6:8] + lead, source[:, 8:] * belief
 
     inside = STRANGER_WIDTH * (noise(1, 1).abs() + 0.3) - (noise(1, 3) - noise(1, 1)).abs()
     come = some(STRANGER_PART)

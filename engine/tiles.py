@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -74,10 +75,11 @@ def cover(mask: np.ndarray, halo: int) -> list[Rect]:
     rows, columns = -(-height // BLOCK), -(-width // BLOCK)
     padded = np.zeros((rows * BLOCK, columns * BLOCK), bool)
     padded[:height, :width] = mask > 0
-    blocks = np.logical_or.reduce(padded.reshape(rows, BLOCK, columns, BLOCK), axis=(1, 3))
+    bands = padded.reshape(rows, BLOCK, columns * BLOCK).any(1)  # one axis after the other, which is faster than both
+    blocks = np.logical_or.reduce(bands.reshape(rows, columns, BLOCK), axis=2)
 
-    def cost(box: Rect) -> int:
-        return (box.height * BLOCK + 2 * halo) * (box.width * BLOCK + 2 * halo) + OVERHEAD
+    def cost(rows: Any, columns: Any) -> Any:
+        return (rows * BLOCK + 2 * halo) * (columns * BLOCK + 2 * halo) + OVERHEAD
 
     def bound(box: Rect) -> Rect | None:
         inside = blocks[box.slices]
@@ -86,21 +88,27 @@ def cover(mask: np.ndarray, halo: int) -> list[Rect]:
             return None
         return Rect(box.top + int(ys[0]), box.left + int(xs[0]), box.top + int(ys[-1]) + 1, box.left + int(xs[-1]) + 1)
 
+    def above(inside: np.ndarray) -> np.ndarray:
+        """What the bounding boxes of all that lies above a cut cost, for every cut between two rows."""
+        seen = np.logical_or.accumulate(inside)[:-1]
+        columns = inside.shape[1] - seen.argmax(1) - seen[:, ::-1].argmax(1)
+        rows = np.maximum.accumulate(np.where(inside.any(1), np.arange(1, len(inside) + 1), 0))[:-1]
+        return cost(rows, columns)
+
     def divide(box: Rect) -> list[Rect]:
-        best, best_cost = None, cost(box)
-        halves = [
-            (Rect(box.top, box.left, y, box.right), Rect(y, box.left, box.bottom, box.right))
-            for y in range(box.top + 1, box.bottom)
-        ] + [
-            (Rect(box.top, box.left, box.bottom, x), Rect(box.top, x, box.bottom, box.right))
-            for x in range(box.left + 1, box.right)
-        ]
-        for first, second in halves:
-            pair = [tight for half in (first, second) if (tight := bound(half)) is not None]
-            pair_cost = sum(cost(half) for half in pair)
-            if pair_cost < best_cost:
-                best, best_cost = pair, pair_cost
-        return [box] if best is None else [piece for half in best for piece in divide(half)]
+        inside = blocks[box.slices]
+        across, down = above(inside) + above(inside[::-1])[::-1], above(inside.T) + above(inside.T[::-1])[::-1]
+        costs = np.concatenate([across, down])
+        if len(costs) == 0 or costs.min() >= cost(box.height, box.width):
+            return [box]
+        cut = int(costs.argmin())
+        if cut < len(across):
+            y = box.top + cut + 1
+            halves = Rect(box.top, box.left, y, box.right), Rect(y, box.left, box.bottom, box.right)
+        else:
+            x = box.left + cut - len(across) + 1
+            halves = Rect(box.top, box.left, box.bottom, x), Rect(box.top, x, box.bottom, box.right)
+        return [piece for half in halves if (tight := bound(half)) for piece in divide(tight)]
 
     whole = bound(Rect(0, 0, rows, columns))
     return (

@@ -9,7 +9,9 @@ data = export_model(training.generator, info)
 import copy
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +30,7 @@ from .keyframe import Keyframe
 from .network import Discriminator, Generator, build_generator
 from .patches import PatchSampler
 from .prior import begin, has_prior
+from .recorded import Recorded
 from .threads import Threads
 
 AVERAGE = 0.98
@@ -45,8 +48,8 @@ of the paper's patches, 600 of those of `fast`."""
 PLATEAU_GAIN = 0.01
 """A window that is not at least this part better than the one before ends a run without time or step limit."""
 
-HALVED = ("cuda",)
-"""Devices on which networks learn in bfloat16."""
+LOSSES = ("l1", "adversarial", "perceptual", "discriminator")
+"""In the order in which `_learn` gives them."""
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -94,6 +97,7 @@ class Training:
 
     Same seed, keyframes, machine and number of torch threads: the same steps give the same weights bit for bit, unless
     other programs want the machine's cores: then fewer threads may be faster (see `threads`), and last digits differ.
+    On a graphics card they always do: it adds up in whatever order.
     """
 
     def __init__(
@@ -129,15 +133,17 @@ class Training:
         self._windows: list[float] = []  # mean L1 of each whole window of steps
         self._window: list[float] = []  # L1 of the steps of the present one
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._sampler = sampler(
-            keyframes,
-            patch=config.patch,
-            batch=config.batch,
-            erode=config.erode,
-            seed=config.seed,
-            rarity=config.rarity,
-            exemplars=max(1, len(exemplars)),
-        )
+        with _room_on_the_card():
+            self._sampler = sampler(
+                keyframes,
+                patch=config.patch,
+                batch=config.batch,
+                erode=config.erode,
+                seed=config.seed,
+                rarity=config.rarity,
+                exemplars=max(1, len(exemplars)),
+                device=self._device,
+            )
         self._content = digest(*(key.digest for key in keyframes))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -159,6 +165,7 @@ class Training:
             "generator": self._adam(self._learner),
             "discriminator": self._adam(self._discriminator),
         }
+        self._record()
 
     def run(self, budget: Budget) -> Iterator[Report]:
         """Trains until the budget is spent, a report per step. Raises TrainingError where the loss is no longer finite.
@@ -167,13 +174,14 @@ class Training:
         """
         self._learner.train()
         start = time.monotonic()
-        marks = [(start, self.step)]  # of the last few seconds, for the speed
+        marks = deque([(start, self.step)])  # of the last few seconds, for the speed
         most = torch.get_num_threads()
         threads = Threads(most, torch.set_num_threads)
         try:
             while not self._spent(budget, time.monotonic() - start):
                 began, worked = time.monotonic(), time.thread_time()
-                values = self._update()
+                with _room_on_the_card():
+                    values = self._update()
                 now = time.monotonic()
                 threads.stepped(now - began, time.thread_time() - worked)
                 self.step += 1
@@ -183,7 +191,9 @@ class Training:
                         f"the loss is no longer a finite number at step {self.step}; resume from the last checkpoint, "
                         "or train with a smaller rate"
                     )
-                marks = [mark for mark in marks if now - mark[0] < 5 or mark is marks[-1]] + [(now, self.step)]
+                while len(marks) > 1 and now - marks[0][0] >= 5:
+                    marks.popleft()
+                marks.append((now, self.step))
                 speed = (self.step - marks[0][1]) / max(now - marks[0][0], 1e-9)
                 yield Report(
                     step=self.step,
@@ -197,58 +207,52 @@ class Training:
 
     def _update(self) -> dict[str, float]:
         """One step of both networks; the losses, unweighted."""
+        choice = self._sampler.choose()
+        if self.experienced:
+            for optimizer in self._optimizers.values():
+                for group in optimizer.param_groups:
+                    _set_rate(group, self.config.rate * min(1.0, (self.step + 1) / WARM_UP))
+        learn = self._recorded or self._learn
+        values = learn(choice.corners, choice.chances)
+        self._average()
+        return dict(zip(LOSSES, values.tolist(), strict=True))
+
+    def _learn(self, corners: Tensor, chances: Tensor) -> Tensor:
+        """The step on the batch of a `Choice`; the losses, (4)."""
         config = self.config
-        batch = self._sampler.draw()
+        batch = self._sampler.cut(corners, chances)
         source, target, mask, real = (
-            tensor.to(self._device, memory_format=torch.channels_last)
+            tensor.to(memory_format=torch.channels_last)
             for tensor in (batch.source, batch.target, batch.mask, batch.real)
         )
-        own, painted = self._paint(source)  # (B, 3, P, P) each
+        own, painted = self._learner.paint(source)  # (B, 3, P, P) each
         wanted = target[: config.judged]
         # Judged is what it paints of its own: where it may copy it has nothing to learn.
         shown = losses.composite(own[: config.judged], wanted, mask[: config.judged])
 
         self._discriminator.requires_grad_(True)
-        genuine, made = self._judge(torch.cat([real[: config.judged], shown.detach()]))[0].chunk(2)
+        genuine, made = self._discriminator(torch.cat([real[: config.judged], shown.detach()]))[0].chunk(2)
         discriminator = losses.discriminator_adversarial(genuine, made)
         self._descend("discriminator", discriminator)
 
         self._discriminator.requires_grad_(False)  # from here on it is only looked through
         l1 = losses.masked_l1(painted, target, mask)
-        score, features = self._judge(shown)
+        score, features = self._discriminator(shown)
         adversarial = losses.generator_adversarial(score)
         if self._perceptual is None:
             with torch.no_grad():
-                wanted_features = self._judge(wanted)[1]
+                wanted_features = self._discriminator(wanted)[1]
             perceptual = losses.feature_distance(features, wanted_features)
         else:
             perceptual = self._perceptual(shown, wanted)
         wrong = l1 if own is painted else l1 + losses.masked_l1(own, target, mask)
         total = config.l1 * wrong + config.adversarial * adversarial + config.perceptual * perceptual
         self._descend("generator", total)
-        self._average()
-        return {
-            "l1": l1.item(),
-            "adversarial": adversarial.item(),
-            "perceptual": perceptual.item(),
-            "discriminator": discriminator.item(),
-        }
+        return torch.stack([l1, adversarial, perceptual, discriminator]).detach()
 
-    def _paint(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        with self._half():
-            own, painted = self._learner.paint(source)
-        whole = own.float()
-        return whole, whole if painted is own else painted.float()
-
-    def _judge(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
-        with self._half():
-            score, features = self._discriminator(pictures)
-        return score.float(), [feature.float() for feature in features]
-
-    def _half(self) -> torch.autocast:
-        """Within it, networks compute in half the bits, where that is faster. What they give is made whole again, since
-        losses are sums of many small numbers."""
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type in HALVED)
+    def _record(self) -> None:
+        """Has a card record the step anew: what has been recorded knows only the tensors that there were."""
+        self._recorded = Recorded(self._learn, self._device) if self._device.type == "cuda" else None
 
     def _average(self) -> None:
         """Moves the generator towards the learner's weights and batch statistics.
@@ -261,21 +265,19 @@ class Training:
 
     def _descend(self, name: str, loss: Tensor) -> None:
         optimizer = self._optimizers[name]
-        if self.experienced:
-            for group in optimizer.param_groups:
-                group["lr"] = self.config.rate * min(1.0, (self.step + 1) / WARM_UP)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
     def _adam(self, network: nn.Module) -> torch.optim.Adam:
-        config = self.config
+        config, on_card = self.config, self._device.type == "cuda"
         return torch.optim.Adam(
             network.parameters(),
-            config.rate,
+            torch.tensor(config.rate, device=self._device) if on_card else config.rate,
             (config.beta1, config.beta2),
             weight_decay=config.weight_decay,
             fused=True,
+            capturable=on_card,
         )
 
     # When to stop, and how long that will take
@@ -360,10 +362,29 @@ class Training:
                 laid_out = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
                 states.setdefault(int(index), {})[field] = laid_out
             optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        self._record()
         self.step = facts["step"]
         self.losses, self._windows, self._window = facts["losses"], facts["windows"], facts["window"]
         self._sampler.restore(facts["sampler"])
         return facts["content"] == self._content
+
+
+@contextmanager
+def _room_on_the_card() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise TrainingError(
+            "the graphics card has not enough memory left; close what else uses it (what was learnt is in the "
+            "checkpoint), or train with --device cpu"
+        ) from None
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    if isinstance(group["lr"], Tensor):  # which what has been recorded reads
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def _of_frame(keyframes: Sequence[Keyframe], frame: int) -> Keyframe:

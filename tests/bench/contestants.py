@@ -33,7 +33,7 @@ from fewstroke.engine.image import Image, unpremultiply
 from fewstroke.engine.losses import VggLoss, cached_vgg
 from fewstroke.engine.model import ModelInfo
 from fewstroke.engine.network import Generator, build_generator
-from fewstroke.engine.patches import Patches, PatchSampler, layers
+from fewstroke.engine.patches import Choice, Patches, PatchSampler, layers
 from fewstroke.engine.train import Budget, Training
 from fewstroke.nodes.cache import MemoryCache
 from fewstroke.nodes.guide import GuideParams
@@ -121,11 +121,17 @@ class Coordinates(Node):
 
 
 class WholeFrames(PatchSampler):
-    """Batches of one whole key frame, as in full-frame training (paper, 3.1 and Fig. 3)."""
+    """Batches of one whole key frame, as in full-frame training (paper, 3.1 and Fig. 3). On the processor only."""
 
-    def draw(self) -> Patches:
-        planes = self._planes[int(self._rng.integers(len(self._planes)))][None]
-        source, target, mask = layers(planes[..., : planes.shape[2] // 4 * 4, : planes.shape[3] // 4 * 4])
+    def choose(self) -> Choice:
+        index = int(self._rng.integers(len(self._sizes)))
+        return Choice(torch.tensor([index]), torch.empty(0))
+
+    def cut(self, corners: Tensor, chances: Tensor) -> Patches:
+        index = int(corners)
+        height, width = (int(side) for side in self._sizes[index])
+        pixels = self._pixels[self._starts[index] :][: height * width].view(1, height, width, -1)
+        source, target, mask = layers(pixels[:, : height // 4 * 4, : width // 4 * 4].permute(0, 3, 1, 2))
         return Patches(self.augment(source.clone()), target, mask, real=target)
 
     def augment(self, source: Tensor) -> Tensor:
@@ -255,6 +261,7 @@ def learn(job: Job, sequence: Sequence) -> Run:
     batch = recipe.config.get("batch", TrainConfig.batch)
     config = replace(TrainConfig.for_preset(recipe.preset, batch=batch), **recipe.config)
     weights = cached_vgg()
+    whole = issubclass(recipe.sampler, WholeFrames)
     torch.manual_seed(config.seed)  # dropout draws from torch's own random state
     training = Training(
         keyframes,
@@ -265,8 +272,8 @@ def learn(job: Job, sequence: Sequence) -> Run:
         sampler=recipe.sampler,
         build=recipe.build,
         experienced=recipe.experienced,
+        device="cpu" if whole else None,
     )
-    whole = issubclass(recipe.sampler, WholeFrames)
     pixels = keyframes[0].mask.size if whole else config.batch * config.patch**2
     evaluate = Evaluator(MemoryCache(256 << 20))
     run, spent = Run(), 0.0

@@ -9,7 +9,7 @@ from networks import identity
 
 from fewstroke.engine.config import NetworkConfig, TrainConfig
 from fewstroke.engine.errors import TrainingError
-from fewstroke.engine.exemplar import FAR_PART, HIDDEN_PART, STRANGER_PART, Exemplar, mislead
+from fewstroke.engine.exemplar import FAR_PART, HIDDEN_PART, STRANGER_PART, Exemplar, chances, mislead
 from fewstroke.engine.keyframe import Keyframe
 from fewstroke.engine.train import Budget, Training
 
@@ -80,7 +80,8 @@ def test_what_does_not_count_is_not_sure(rng: np.random.Generator) -> None:
 
 def misled(source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Patches whose target is their plate and whose mask is its red."""
-    return mislead(source, source[:, :3], source[:, :1], 288, 512, 1, np.random.default_rng(1))
+    drawn = torch.from_numpy(chances(np.random.default_rng(1), len(source)))
+    return mislead(source, source[:, :3], source[:, :1], 288, 512, 1, drawn)
 
 
 def test_patches_are_led_astray(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:

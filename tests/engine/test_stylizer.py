@@ -10,15 +10,16 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnx
+import onnxruntime as ort
 import pytest
 from networks import facts, random_generator
 
+from fewstroke.engine import sessions
 from fewstroke.engine.color import encode
 from fewstroke.engine.errors import CancelledError, ModelError, ParameterError, ShapeError
 from fewstroke.engine.export import export_model
 from fewstroke.engine.image import Alpha, Image
-from fewstroke.engine.sessions import choose_providers, for_cuda, open_session
+from fewstroke.engine.sessions import choose_providers, open_session
 from fewstroke.engine.stylizer import Stylizer
 
 Models = Callable[..., bytes]
@@ -186,14 +187,51 @@ def test_cpu_is_always_there_and_what_is_not_there_is_named() -> None:
         choose_providers("gpu")
 
 
-def test_the_model_that_cuda_is_given_paints_the_same(models: Models, rng: np.random.Generator) -> None:
-    model = models("fast", 9)
-    given = for_cuda(model)
-    sampled = [node for node in onnx.load_from_string(given).graph.node if node.op_type == "GridSample"]
-    assert [node.domain for node in sampled] == ["com.microsoft"]
-    image, guide = Image(rng.random((40, 56, 3), np.float32)), rng.random((40, 56, 6), np.float32)
-    assert Stylizer(given).info == Stylizer(model).info
-    assert np.array_equal(Stylizer(given)(image, guide=guide).pixels, Stylizer(model)(image, guide=guide).pixels)
+@pytest.mark.parametrize("channels", [3, 9])
+def test_the_model_that_cards_are_given_paints_the_same(
+    models: Models, channels: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pictures lie otherwise in memory. On the processor, as on a card."""
+    model = models("fast", channels)
+    guide = rng.random((140, 156, 6), np.float32) if channels == 9 else None
+    mask = (rng.random((140, 156)) > 0.99).astype(np.float32)
+    images = [Image(rng.random((140, 156, 4), np.float32), Alpha.STRAIGHT), picture(rng, 140, 156)]
+    usual = Stylizer(model, device="cpu", threads=1, tile=64)
+    expected = [usual(image, guide=guide, mask=m).pixels for image in images for m in (mask, None)]
+    monkeypatch.setattr(sessions, "_NVIDIA", ("CPUExecutionProvider",))
+    monkeypatch.setattr(sessions, "_load_cuda", lambda: None)
+    monkeypatch.setattr(sessions, "_page_locked", sessions._empty)
+    given = Stylizer(model, device="cpu", threads=3, tile=64)  # another session for the number of threads
+    assert given._session.on_card
+    assert given.info == usual.info
+    found = [given(image, guide=guide, mask=m).pixels for image in images for m in (mask, None)]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    images = images[1:] * 2
+    masks = [mask, mask[::-1].copy()]
+    guides = None if guide is None else [guide] * 2
+    batches = [each.batch(images, guides=guides, masks=masks) for each in (given, usual)]
+    for one, other in zip(*batches, strict=True):
+        np.testing.assert_allclose(one.pixels, other.pixels, atol=1e-5)
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" not in ort.get_available_providers(), reason="no onnxruntime-gpu")
+@pytest.mark.parametrize(("preset", "channels"), [("fast", 9), ("paper", 3)])
+def test_a_card_paints_what_the_processor_paints(
+    models: Models, preset: str, channels: int, rng: np.random.Generator
+) -> None:
+    """Whole, in tiles, masked and as a batch."""
+    model = models(preset, channels)
+    image, guide = Image(rng.random((150, 203, 3), np.float32)), rng.random((150, 203, 6), np.float32)
+    guides = [guide, guide[::-1].copy()] if channels == 9 else None
+    mask = (rng.random((150, 203)) > 0.999).astype(np.float32)
+    cpu, cuda, tiled = (Stylizer(model, device=d, tile=t) for d, t in (("cpu", 1024), ("cuda", 1024), ("cuda", 64)))
+    expected = cpu.batch([image, image], guides=guides, masks=[mask, mask + 1])
+    for stylizer in (cuda, tiled):
+        for one, other in zip(
+            stylizer.batch([image, image], guides=guides, masks=[mask, mask + 1]), expected, strict=True
+        ):
+            np.testing.assert_allclose(encode(one.pixels), encode(other.pixels), atol=1e-4)
 
 
 def test_sessions_are_shared_and_loaded_once(models: Models) -> None:
