@@ -107,6 +107,7 @@ def _load_cuda() -> None:
             "painting on an NVIDIA card needs the packages onnx and cuda-bindings; run `pip install onnx "
             "cuda-bindings`, or use --device cpu"
         ) from None
+    ort.set_default_logger_severity(4)  # libraries that are missing would be told of in many lines
     if hasattr(ort, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):
             ort.preload_dlls()
@@ -143,8 +144,6 @@ def _laid_out(model: bytes) -> bytes:
     return proto.SerializeToString()
 
 
-ort.set_default_logger_severity(4)  # what goes wrong is raised; nothing is printed behind the host's back
-
 _NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 CARD_RUNS = 8
@@ -176,7 +175,7 @@ class Session:
     def _start(self, model: bytes, source: str, provider: str, threads: int) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 4
+        options.log_severity_level = 4  # what goes wrong is raised; nothing is printed behind the host's back
         # Frames run side by side, in threads and in processes; a thread that spins takes the core from another frame.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Tiles come in many sizes, and a plan kept for each would hold on to memory. The arena holds on to that of the
@@ -190,9 +189,12 @@ class Session:
                 _laid_out(model) if self.on_card else model,
                 options,
                 providers=[(provider, _OPTIONS.get(provider, {}))],
+                enable_fallback=0,  # which would print, and go on with the processor in the middle of a shot
             )
-            self._runtime.disable_fallback()  # in the middle of a shot, and with a line on the screen
         except Exception as error:  # ONNX Runtime raises a dozen kinds for a file that is no model
+            if provider != "CPUExecutionProvider":  # is it the model or the provider?
+                self._start(model, source, "CPUExecutionProvider", threads)
+                return
             reason = str(error).splitlines()[0][:120]
             raise ModelError(
                 f"{source} is not a model ({reason}); give a file that `fewstroke train` made", path=source

@@ -187,6 +187,19 @@ def test_cpu_is_always_there_and_what_is_not_there_is_named() -> None:
         choose_providers("gpu")
 
 
+def test_a_card_that_cannot_be_used_is_said_or_done_without(
+    models: Models, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a farm where one machine has no card, but all have the package."""
+    model, image = models("fast"), picture(rng, 50, 60)
+    expected = Stylizer(model, device="cpu")(image).pixels
+    monkeypatch.setattr(sessions, "choose_providers", lambda _: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(sessions, "_load_cuda", lambda: None)
+    with pytest.raises(ParameterError, match="'cuda' cannot be used here.*--device cpu"):
+        Stylizer(model, device="cuda", threads=5)  # another session for the number of threads
+    assert np.allclose(Stylizer(model, threads=5)(image).pixels, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("channels", [3, 9])
 def test_the_model_that_cards_are_given_paints_the_same(
     models: Models, channels: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
