@@ -195,7 +195,7 @@ def test_a_card_that_cannot_be_used_is_said_or_done_without(
     expected = Stylizer(model, device="cpu")(image).pixels
     monkeypatch.setattr(sessions, "choose_providers", lambda _: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setattr(sessions, "_load_cuda", lambda: None)
-    with pytest.raises(ParameterError, match="'cuda' cannot be used here.*--device cpu"):
+    with pytest.raises(ParameterError, match=r"'cuda' cannot be used here.*--device cpu"):
         Stylizer(model, device="cuda", threads=5)  # another session for the number of threads
     assert np.allclose(Stylizer(model, threads=5)(image).pixels, expected, atol=1e-5)
 
