@@ -95,8 +95,7 @@ class PatchSampler:
         return len(self._centres)
 
     def choose(self) -> Choice:
-        """What the next batch will be, on the processor, and all that needs random numbers; for the same seed the same
-        sequence."""
+        """What chance decides about the next batch, on the processor; the same sequence for the same seed."""
         corners = torch.from_numpy(np.stack([*self._corners(), *self._corners()]))
         drawn = chances(self._rng, self._batch) if self._has_stmap else np.empty((self._batch, 0), np.float32)
         return Choice(corners, torch.from_numpy(drawn))
