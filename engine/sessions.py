@@ -147,8 +147,8 @@ def _laid_out(model: bytes) -> bytes:
 _NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 CARD_RUNS = 8
-"""How many frames or tiles are on a card at once at most, so that its memory holds them however many threads ask. One
-keeps it busy a third of the time."""
+"""How many frames or tiles are on a card at once at most, so that its memory holds them however many threads ask. Four
+make three quarters of the frames that eight do."""
 
 
 class Session:
