@@ -31,6 +31,7 @@ from .lookalikes import (
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
 from .pieces import lost_pieces
+from .rims import Slopes, mirrored, outlived
 from .temporal import LEAST_EXPONENT, Temporal
 from .warp import positions, warp, within
 from .wayback import HIDDEN, WayBack, WayBackParams
@@ -62,6 +63,8 @@ class Places(Temporal):
     (nodes/lookalikes.py). It is believed less than the place itself, of which another key frame may know. And what has
     moved too far to be followed is looked for, turned and shifted, among what nothing leads to (nodes/pieces.py).
 
+    The key frame's paint beside an edge is not taken where the edge is gone (nodes/rims.py).
+
     Every frame is registered by itself and errs by itself, by a quarter of a pixel or so; strokes that are looked up
     there would tremble. So a frame's way back is the mean of its own and those of its neighbours, which its pixels
     reach along the motion of the footage, as far as they lead to the same place. And what only the camera moves, or
@@ -71,6 +74,7 @@ class Places(Temporal):
     registration behind that of the guide's key frame is the same artefact as the guide's.
     """
 
+    VERSION = 2
     ARTEFACT = True
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
@@ -134,7 +138,8 @@ class Places(Temporal):
             if index == 0 and "vectors" not in self.inputs:  # the other layer is what moves by itself
                 way = settled(way, own[..., 2], here.colors, there.colors)
             layer = _layer(way, own, carried, [choice[index] for choice in choices], here, there, index)
-            layers.append(_with_pieces(layer, own, beside, here, there, index, cancel).likelier())
+            whole = _with_pieces(layer, own, beside, here, there, index, cancel).likelier()
+            layers.append(_without_old_rims(whole, here, there, index))
         return np.stack(layers)
 
     def _seen(self, frame: int, fetch: Fetch) -> "_Seen":
@@ -295,6 +300,22 @@ def _with_pieces(
     pieces = lost_pieces(lost, missing, own, others, here.colors, there.colors, cancel)
     likelier = (pieces[..., 2] > sure)[..., None]
     return _Layer(np.where(likelier, pieces, layer.way), np.where(likelier, np.float32(0), layer.alike))
+
+
+def _without_old_rims(way: np.ndarray, here: _Seen, there: _Seen, layer: int) -> np.ndarray:
+    """A layer's way (h, w, 3) that leads beside no edge of the key frame that is gone, where it could as well lead
+    elsewhere (nodes/rims.py)."""
+    seen, painted = Slopes.of(here.colors), Slopes.of(there.colors)
+    around, to = np.ones((3, 3), np.uint8), np.ascontiguousarray(way[..., :2])
+    old = cv2.dilate(outlived(to, seen, painted).astype(np.uint8), around) > 0
+    old &= way[..., 2] > DOUBT
+    if not old.any():
+        return way
+    other = mirrored(to, old, here.colors, there.colors, painted)
+    sure = _confidence(other, within(*positions(other), old.shape), here, there, layer)
+    better = old & (sure > DOUBT) & ~outlived(other, seen, painted)
+    better = cv2.morphologyEx(better.astype(np.uint8), cv2.MORPH_OPEN, around) > 0
+    return np.where(better[..., None], np.dstack([other, sure]), way)
 
 
 def _missing(way: np.ndarray) -> np.ndarray:
