@@ -15,8 +15,8 @@ import numpy as np
 
 from .warp import positions
 
-REACH = 3
-"""How far from an edge paint belongs to it."""
+REACH = 4
+"""How far from an edge paint belongs to it. With 3 figures are as good, but thin lines stay."""
 SLACK = 2
 """An edge may have moved, or be registered, so far off, and is still there."""
 STEEP = 0.03
