@@ -311,7 +311,7 @@ def _without_old_rims(way: np.ndarray, here: _Seen, there: _Seen, layer: int) ->
     old &= way[..., 2] > DOUBT
     if not old.any():
         return way
-    other = mirrored(to, old, here.colors, there.colors, painted)
+    other = mirrored(to, old, here.colors, there.colors)
     sure = _confidence(other, within(*positions(other), old.shape), here, there, layer)
     better = old & (sure > DOUBT) & ~outlived(other, seen, painted)
     better = cv2.morphologyEx(better.astype(np.uint8), cv2.MORPH_OPEN, around) > 0

@@ -5,7 +5,8 @@ it. Once he has left, the footage there agrees with the key frame's, plain wall 
 outline. So where the key frame shows an edge close by and the frame shows none there, paint is taken from farther
 away from the edge: mirrored at the far side of the rim, so that strokes go on without a seam.
 
-Nothing needs to be known of what moved, or whether anything did. Lengths are pixels of the working size.
+Nothing needs to be known of what moved, or whether anything did. Lengths are pixels of the working size; the constants
+were chosen by the pictures of two rendered shots, their figures and those of four more (tests/bench/README.md).
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ REACH = 4
 SLACK = 2
 """An edge may have moved, or be registered, so far off, and is still there."""
 STEEP = 0.03
-"""From this slope on, encoded per pixel, something is an edge. Plaster has 0.02, an outline 0.1 and more."""
+"""From this slope on, encoded per pixel, something is an edge. In rendered shots 99 of 100 pixels of an even wall have
+less than 0.01, of a floor of boards less than 0.025; half of the subjects' outlines have more than 0.06 to 0.09."""
 LEFT = 0.4
 """An edge is gone where nothing is as steep as this part of it: light changes, and motion blurs."""
 CREST = 0.8
@@ -69,15 +71,15 @@ def outlived(way: np.ndarray, here: Slopes, there: Slopes) -> np.ndarray:
     return gone
 
 
-def mirrored(way: np.ndarray, old: np.ndarray, here: np.ndarray, there: np.ndarray, slopes: Slopes) -> np.ndarray:
+def mirrored(way: np.ndarray, old: np.ndarray, here: np.ndarray, there: np.ndarray) -> np.ndarray:
     """A way that leads out of the rims of edges, as far as a mirror at the far side of the rim does, to that side of
     the edge where colours are nearer: float32 (h, w, 2).
 
     way          float32 (h, w, 2)
     old          bool (h, w), where it is to be changed
     here, there  float32 (h, w, 3), the frame and the key frame, encoded
-    slopes       the key frame's
     """
+    slopes = Slopes.of(there)
     steep = slopes.steepest
     crest = (steep > STEEP) & (steep >= CREST * cv2.dilate(steep, _disc(2)))
     away, nearest = cv2.distanceTransformWithLabels(
@@ -91,12 +93,12 @@ def mirrored(way: np.ndarray, old: np.ndarray, here: np.ndarray, there: np.ndarr
     # A little farther than they are wanted, since medians smooth them.
     rows, columns = np.nonzero(cv2.dilate(old.astype(np.uint8), np.ones((5, 5), np.uint8)))
     last = np.array(old.shape[::-1]) - 1
-    place = _within(np.stack([columns, rows], -1) + way[rows, columns], last)
+    place = _pixels(np.stack([columns, rows], -1) + way[rows, columns], last)
     label, far = nearest[place[:, 1], place[:, 0]], 2 * (REACH + CLEAR) - away[place[:, 1], place[:, 0]]
     lead, least = np.zeros_like(way), np.full(old.shape, np.inf, np.float32)
     for side in (1, -1):
         target = edge[label] + (side * far)[:, None] * normal[label]
-        inner = _within(target, last)
+        inner = _pixels(target, last)
         apart = np.zeros(old.shape, np.float32)
         apart[rows, columns] = np.abs(there[inner[:, 1], inner[:, 0]] - here[rows, columns]).mean(axis=1)
         apart = cv2.blur(apart, (5, 5))[rows, columns]
@@ -107,7 +109,7 @@ def mirrored(way: np.ndarray, old: np.ndarray, here: np.ndarray, there: np.ndarr
     return way + old[..., None] * lead
 
 
-def _within(places: np.ndarray, last: np.ndarray) -> np.ndarray:
+def _pixels(places: np.ndarray, last: np.ndarray) -> np.ndarray:
     """The pixels nearest to places (N, 2), x and y, of which the last is given: int32 (N, 2)."""
     return np.clip(np.rint(places), 0, last).astype(np.int32)
 

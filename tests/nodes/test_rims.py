@@ -63,14 +63,14 @@ def test_a_picture_without_edges_has_no_rims(rng: np.random.Generator) -> None:
     slopes = Slopes.of(plain)
     old = outlived(NO_WAY, slopes, slopes)
     assert not old.any()
-    np.testing.assert_array_equal(mirrored(NO_WAY, old, plain, plain, slopes), NO_WAY)
+    np.testing.assert_array_equal(mirrored(NO_WAY, old, plain, plain), NO_WAY)
 
 
 def test_paint_comes_from_beyond_the_rim_on_the_side_that_looks_alike(rng: np.random.Generator) -> None:
     there, here = scene(rng, 100, 250)
     slopes, before = Slopes.of(there), from_disc(100)
     old = (before > -1) & (before < REACH)
-    way = mirrored(NO_WAY, old, here, there, slopes)
+    way = mirrored(NO_WAY, old, here, there)
     np.testing.assert_array_equal(way[~old], 0)
     beyond = np.hypot(X + way[..., 0] - 100, Y + way[..., 1] - 90) - 40
     assert (beyond[old] > REACH).mean() > 0.99  # on the wall, though it is the edge itself that is uncovered in part
