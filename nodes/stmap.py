@@ -13,6 +13,7 @@ import numpy as np
 
 from ..engine.errors import ParameterError
 from ..engine.image import Image
+from .consensus import Consensus, ConsensusParams
 from .guide import RegisterParams, work_matte
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
@@ -43,7 +44,8 @@ class STMap(Node):
 
     keyframes   in the order in which they lie, from the top
 
-    Inputs as of `Guide`. The inputs "places0" and so on, by key frame, are made here (places.py).
+    Inputs as of `Guide`. The inputs "places0" and so on, by key frame, are made here (places.py,
+    consensus.py).
     """
 
     VERSION = 8
@@ -56,11 +58,10 @@ class STMap(Node):
             raise ParameterError("an ST map needs a key frame to lead to; give at least one")
         super().__init__(params, footage=footage, vectors=vectors, matte=None if vectors else matte)
         self.keyframes = tuple(sorted(set(params.keyframes)))
-        places = {
-            f"places{page}": Places(PlacesParams(key, params.interval, params.radius), footage, matte, vectors)
-            for page, key in enumerate(self.keyframes)
-        }
-        self.inputs = {**self.inputs, **places}
+        for page, key in enumerate(self.keyframes):
+            places = Places(PlacesParams(key, params.interval, params.radius), footage, matte, vectors)
+            agreed = Consensus(ConsensusParams(params.radius), footage, places, vectors)
+            self.inputs = {**self.inputs, f"places{page}": agreed}
 
     def _near(self, frame: int) -> list[int]:
         """The places in the order of the last key frame up to this frame and the first one from it on."""
