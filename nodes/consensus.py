@@ -4,7 +4,8 @@ Each frame finds its places by itself, and where several ways of finding them ar
 frame follows the flow and the next the registration, or takes another look-alike. Each may be right, and still the
 strokes jump from the one to the other. So a frame asks those round it, brings their places along the motion of the
 footage, and where most of them lead elsewhere it goes with them. Votes count by confidence. And what hardly any other
-frame agrees with is doubted, so that the network paints it.
+frame agrees with is doubted, so that the network paints it. Only frames that show the same along the motion are asked:
+what is too quick to be followed would be outvoted by the wall that the flow finds in its place.
 
 It is done once, after all ways of finding places (places.py). Frames are asked for what they found by themselves, never
 for what they agreed on, so it is the same in any order.
@@ -18,12 +19,13 @@ import cv2
 import numpy as np
 
 from ..engine.image import Image
-from .guide import REFERENCE_HEIGHT, work_flow
+from .guide import REFERENCE_HEIGHT, WorkPicture, work_flow
+from .lookalikes import BLUR, GRAIN, LIGHT, agreement
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
 from .places import Places
 from .temporal import LEAST_EXPONENT, Temporal
-from .warp import positions, within
+from .warp import inside, positions, warp
 from .wayback import HIDDEN
 
 FARTHER = 0.7
@@ -57,6 +59,8 @@ class Consensus(Temporal):
     footage  as of `Places`
     places   the `Places`
     vectors  as of `Places`
+
+    The input "picture" is made here.
     """
 
     ARTEFACT = True
@@ -66,6 +70,7 @@ class Consensus(Temporal):
 
     def __init__(self, params: ConsensusParams, footage: Node, places: Places, vectors: Vectors | None = None):
         super().__init__(params, footage, vectors, places=places)
+        self.inputs = {**self.inputs, "picture": WorkPicture(footage)}
         self._keyframe = places.params.keyframe
 
     def offsets(self, frame: int) -> list[int]:
@@ -74,7 +79,7 @@ class Consensus(Temporal):
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         asked = tuple(sorted({frame, *(frame + offset for offset in self.offsets(frame))}))
-        return {**super().frames_needed(frame), "places": asked}
+        return {**super().frames_needed(frame), "places": asked, "picture": asked}
 
     def identity(self, frame: int) -> tuple[str, int] | None:
         return None if self.offsets(frame) else ("places", frame)
@@ -82,11 +87,14 @@ class Consensus(Temporal):
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         footage: Image = fetch("footage", frame)
         own: np.ndarray = fetch("places", frame)
+        here = self._colors(frame, fetch)
         others = []
         for offset in self.neighbours(frame, fetch, cancel):
             cancel()
             flow = work_flow(fetch(f"motion{offset:+d}", frame), footage.pixels.shape)
-            others.append((FARTHER ** (abs(offset) - 1), flow, fetch("places", frame + offset)))
+            same = agreement(here, warp(self._colors(frame + offset, fetch), flow), light=LIGHT, blur=BLUR)
+            weight = same * inside(flow) * np.float32(FARTHER ** (abs(offset) - 1))
+            others.append((weight, flow, fetch("places", frame + offset)))
         if not others:  # all beyond a cut
             return own
         layers = []
@@ -95,9 +103,12 @@ class Consensus(Temporal):
             layers.append(_agreed(places, [(weight, flow, other[index]) for weight, flow, other in others]))
         return np.stack(layers)
 
+    def _colors(self, frame: int, fetch: Fetch) -> np.ndarray:
+        return cv2.GaussianBlur(fetch("picture", frame), (0, 0), GRAIN)
 
-def _agreed(own: np.ndarray, others: list[tuple[float, np.ndarray, np.ndarray]]) -> np.ndarray:
-    """A layer's places (h, w, 3), as most have them. Of the others: their weight, the flow that leads there, places."""
+
+def _agreed(own: np.ndarray, others: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+    """A layer's places (h, w, 3), as most have them. Of the others: weights (h, w), flow that leads there, places."""
     ways, sures, weights = [np.ascontiguousarray(own[..., :2])], [own[..., 2]], [np.ones(own.shape[:2], np.float32)]
     still = np.zeros(own.shape[:2], bool)
     for weight, flow, other in others:
@@ -105,10 +116,9 @@ def _agreed(own: np.ndarray, others: list[tuple[float, np.ndarray, np.ndarray]])
         x, y = positions(flow)
         # As they are, since halfway between two things lies a third.
         brought = cv2.remap(other, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-        there = within(x, y, own.shape)
         ways.append(brought[..., :2] + flow)
-        sures.append(brought[..., 2] * there)
-        weights.append(there * np.float32(weight))
+        sures.append(brought[..., 2])
+        weights.append(weight)
     closeness = np.float32(-1 / (SAME * len(own) / REFERENCE_HEIGHT) ** 2)
 
     def votes_for(way: np.ndarray) -> list[np.ndarray]:
