@@ -2,10 +2,11 @@
 
 Each frame finds its places by itself, and where several ways of finding them are about as good, chance decides: one
 frame follows the flow and the next the registration, or takes another look-alike. Each may be right, and still the
-strokes jump from the one to the other. So a frame asks those round it, brings their places along the motion of the
-footage, and where most of them lead elsewhere it goes with them. Votes count by confidence. And what hardly any other
-frame agrees with is doubted, so that the network paints it. Only frames that show the same along the motion are asked:
-what is too quick to be followed would be outvoted by the wall that the flow finds in its place.
+strokes jump from the one to the other; and every registration errs by itself, by a quarter of a pixel or so, so that
+they tremble. So a frame asks those round it, brings their places along the motion of the footage, and where most of
+them lead elsewhere it goes with them, and takes the mean of those who agree. Votes count by confidence. And what
+hardly any other frame agrees with is doubted, so that the network paints it. Only frames that show the same along the
+motion are asked: what is too quick to be followed would be outvoted by the wall that the flow finds in its place.
 
 It is done once, after all ways of finding places (places.py). Frames are asked for what they found by themselves, never
 for what they agreed on, so it is the same in any order.

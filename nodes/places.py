@@ -14,7 +14,7 @@ from ..engine.errors import ParameterError
 from ..engine.image import Image
 from .camera import settled
 from .carried import Carried, CarriedParams
-from .guide import REFERENCE_HEIGHT, Register, RegisterParams, WorkPicture, work_flow, work_matte
+from .guide import Register, RegisterParams, WorkPicture, work_flow, work_matte
 from .lookalikes import (
     BLUR,
     DOUBT,
@@ -32,16 +32,16 @@ from .motion import Vectors
 from .node import Cancel, Fetch, Node
 from .pieces import lost_pieces
 from .rims import Slopes, mirrored, outlived
-from .temporal import LEAST_EXPONENT, Temporal
+from .temporal import Temporal
 from .warp import positions, warp, within
-from .wayback import HIDDEN, WayBack, WayBackParams
+from .wayback import WayBack, WayBackParams
 
 
 @dataclass(frozen=True)
 class PlacesParams:
     """keyframe  where they are
     interval  frames between the anchors of the registration
-    radius    frames before and after with which a frame agrees on where its places are, 0 or more
+    radius    frames before and after by which it is told what moves by itself, 0 or more
     """
 
     keyframe: int
@@ -65,16 +65,16 @@ class Places(Temporal):
 
     The key frame's paint beside an edge is not taken where the edge is gone (nodes/rims.py).
 
-    Every frame is registered by itself and errs by itself, by a quarter of a pixel or so; strokes that are looked up
-    there would tremble. So a frame's way back is the mean of its own and those of its neighbours, which its pixels
-    reach along the motion of the footage, as far as they lead to the same place. And what only the camera moves, or
-    nothing does, goes where that takes it (nodes/camera.py). The renderer's motion does not err, and is left as it is.
+    What only the camera moves, or nothing does, goes where that takes it (nodes/camera.py). The renderer's motion does
+    not err, and is left as it is.
+
+    Each frame finds all this by itself; frames agree on it afterwards (nodes/consensus.py).
 
     Inputs as of `Guide`. The inputs "picture", "way", "alike", "step+1", "step-1" and "carried" are made here; the
     registration behind that of the guide's key frame is the same artefact as the guide's.
     """
 
-    VERSION = 2
+    VERSION = 3
     ARTEFACT = True
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
@@ -134,7 +134,7 @@ class Places(Temporal):
         for index, own in enumerate(fetch("way", frame)):
             cancel()
             beside = [(flow, other[index]) for flow, other in others]
-            way = _agree(own, beside)
+            way = np.ascontiguousarray(own[..., :2])
             if index == 0 and "vectors" not in self.inputs:  # the other layer is what moves by itself
                 way = settled(way, own[..., 2], here.colors, there.colors)
             layer = _layer(way, own, carried, [choice[index] for choice in choices], here, there, index)
@@ -170,35 +170,6 @@ SHARD = 9
 SPECKLE = 5
 """Doubts narrower than this many pixels of the working size are dropped: they are edges that are a little off, which
 the network sees for itself, and it would paint them as lines."""
-
-TOLERANCE = 2.0
-"""Ways that lead this far apart, pixels of a frame of REFERENCE_HEIGHT, lead to different places. It also keeps out
-what the flow leads to where something is hidden in one of the frames; the flow back, asked as well, changed nothing."""
-
-
-def _agree(own: np.ndarray, others: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """A layer's way back, averaged with those of other frames (h, w, 3) and the flow fields that lead there: float32
-    (h, w, 2)."""
-    closeness = np.float32(-1 / (TOLERANCE * len(own) / REFERENCE_HEIGHT) ** 2)
-    way, sure = np.ascontiguousarray(own[..., :2]), own[..., 2]
-    weights = np.maximum(sure, np.float32(HIDDEN))
-    total = np.zeros_like(way)
-    for flow, other in others:
-        x, y = positions(flow)
-        there = cv2.remap(other, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        right, down, laid = cv2.split(there)
-        apart = cv2.merge([right, down])
-        apart += flow
-        apart -= way
-        share = cv2.transform(cv2.multiply(apart, apart), np.ones((1, 2), np.float32))
-        share *= closeness
-        share = cv2.exp(np.maximum(share, LEAST_EXPONENT))
-        share *= laid
-        share *= within(x, y, own.shape)
-        apart *= cv2.merge([share, share])
-        total += apart
-        weights += share
-    return way + total / cv2.merge([weights, weights])
 
 
 def _confidence(

@@ -8,6 +8,7 @@ import pytest
 from standing import Footage, check_cancel, check_declared, check_keys, check_order, fresh_evaluator
 from test_guide import HEIGHT, WIDTH, known, pan, square, still
 
+from fewstroke.engine.image import Image
 from fewstroke.nodes.consensus import Consensus, ConsensusParams
 from fewstroke.nodes.node import Cancel, Fetch, Node
 from fewstroke.nodes.places import Places, PlacesParams
@@ -70,6 +71,18 @@ def test_what_the_others_doubt_does_not_count() -> None:
             torn[frame][..., :2] += (17, -9)
             torn[frame][..., 2] = 0.05
     np.testing.assert_allclose(agreed(torn)[..., :2], panned(FRAME)[0][..., :2], atol=0.05)
+
+
+def test_frames_that_show_something_else_have_no_vote() -> None:
+    """As where a thing is too quick for the flow, which then leads to the wall behind it."""
+    pictures = {frame: Image(image.pixels.copy()) for frame, image in pan().pictures.items()}
+    torn = panned(FRAME)
+    quick = np.s_[30:66, 40:90]
+    torn[0][quick][..., :2] += (17, -9)
+    pictures[FRAME].pixels[quick] = (0.9, 0.1, 0.05)  # only here: elsewhere there is the wall
+    result = agreed({FRAME: torn}, footage=Footage(pictures))
+    inner = np.s_[40:56, 50:80]
+    np.testing.assert_allclose(result[inner], torn[0][inner], atol=0.05)
 
 
 def test_what_one_frame_alone_believes_is_doubted() -> None:
