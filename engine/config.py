@@ -80,6 +80,7 @@ class TrainConfig(_Json):
     erode         side of the square by which a mask is eroded before patches are drawn from it, pixels
     rarity        how far rare colours make up a larger part of the patches than of the painting: from 0, not at all, to
                   1, wholly (see `patches`)
+    hardness      the part of the patches that is drawn by how wrong they are painted so far, 0 to 1 (see `patches`)
     seed          of everything random: weights, patches
     """
 
@@ -95,6 +96,7 @@ class TrainConfig(_Json):
     perceptual: float = 6.0
     erode: int = 7
     rarity: float = 0.0
+    hardness: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -105,16 +107,18 @@ class TrainConfig(_Json):
                 raise ParameterError(f"{name} must be 1 at least, not {getattr(self, name)}")
         if not 0 < self.rate < math.inf:
             raise ParameterError(f"the learning rate must be greater than 0, not {self.rate}")
-        if not 0 <= self.rarity <= 1:
-            raise ParameterError(f"rarity must be from 0 to 1, not {self.rarity}")
+        for name in ("rarity", "hardness"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ParameterError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
 
     @classmethod
     def for_preset(cls, preset: Preset, seed: int = 0, batch: int = 40) -> Self:
         """What a preset is trained with: `paper` as published; `fast` learns faster, from smaller patches, mostly from
-        what is rare, and half of the patches are judged."""
+        what is rare and what it paints wrong, and half of the patches are judged."""
         if preset == "paper":
             return cls(seed=seed, batch=batch, judged=batch)
-        return cls(patch=FAST_PATCH, seed=seed, batch=batch, judged=max(1, batch // 2), rate=FAST_RATE, rarity=1.0)
+        judged = max(1, batch // 2)
+        return cls(FAST_PATCH, batch, judged, FAST_RATE, rarity=1.0, hardness=0.9, seed=seed)
 
 
 @dataclass(frozen=True)

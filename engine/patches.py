@@ -1,11 +1,12 @@
 """The seeded patch sampler (paper, 3.1): random squares from all keyframes, centred inside their eroded masks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from .errors import TrainingError
 from .exemplar import chances, mislead
@@ -38,7 +39,7 @@ class Patches:
 
 class PatchSampler:
     """Makes batches for ever: `choose` says what will be in one, `cut` makes it. A centre is any pixel of any eroded
-    mask; with `rarity` rare colours come more often.
+    mask; with `rarity` rare colours come more often, with `hardness` what is still painted wrong (`prefer`).
 
     A centre whose patch would reach over the picture's edge is moved inwards. Where a picture is smaller than a patch
     the patch is as large as the picture allows, a multiple of 4. ST maps are led astray (`exemplar.mislead`).
@@ -53,10 +54,12 @@ class PatchSampler:
         erode: int,
         seed: int,
         rarity: float = 0.0,
+        hardness: float = 0.0,
         exemplars: int = 1,
         device: torch.device | None = None,
     ):
         """rarity     0: every pixel is as likely as any other; 1: every colour is, however little there is of it
+        hardness   the part of the patches that is drawn by how wrong they are painted, 0 to 1, once that is known
         exemplars  how many key frames an ST map leads to
         device     where the key frames are kept and patches are cut; by default the processor
 
@@ -87,7 +90,11 @@ class PatchSampler:
                 f"the mask of keyframe {numbers} is empty, so there is nothing to learn; paint it white where the "
                 "painting counts, or leave it out"
             )
-        self._shares = np.cumsum(_frequency(keyframes, centres) ** -rarity)
+        self._size = _counted_size(keyframes)
+        self._evenly = self._of_centres(_frequency(keyframes)) ** -rarity
+        self._shares = np.cumsum(self._evenly)
+        self._hardness, self._contrast = hardness, _contrast(keyframes)
+        self.preferred: np.ndarray | None = None
 
     @property
     def pixels(self) -> int:
@@ -107,6 +114,44 @@ class PatchSampler:
             height, width = self._sizes[0]
             source, target, mask = mislead(source, target, mask, int(height), int(width), self._pages, chances)
         return Patches(source, target, mask, real=self._at(*corners[2:])[1])
+
+    def errors(self, paint: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+        """How wrong the key frames are painted by `paint`, (1, C, h, w) to (1, 3, h, w), without any help of ST maps:
+        float16 (K, h, w), as coarse as colours are counted."""
+        found = []
+        for start, (height, width) in zip(self._starts, self._sizes.tolist(), strict=True):
+            band = max(64, AREA // width // 4 * 4)  # rows at once, to bound what a large painting takes
+            differences = []
+            for top in range(0, height, band):
+                rows = min(band, height - top)
+                planes = self._pixels[start + top * width : start + (top + rows) * width].unflatten(0, (rows, width))
+                source, target, mask = layers(planes.permute(2, 0, 1)[None])
+                if self._has_stmap:
+                    source = torch.cat([source[:, :8], torch.zeros_like(source[:, 8:])], 1)
+                source = F.pad(source, (0, -width % 4, 0, -rows % 4), mode="replicate")
+                difference = (paint(source)[..., :rows, :width] - target) * mask
+                differences.append(difference[0].permute(1, 2, 0).cpu().numpy())
+            difference = cv2.GaussianBlur(np.concatenate(differences), (0, 0), GRAIN)
+            found.append(cv2.resize(np.abs(difference).mean(axis=2), self._size, interpolation=cv2.INTER_AREA))
+        return np.stack(found).astype(np.float16)
+
+    def prefer(self, wrong: np.ndarray) -> None:
+        """From now on draws mostly what is wrong, as of `errors`, where the plate shows why it should be otherwise.
+
+        An iris is a thousandth of a picture, and dark like hair for all that the network knows, until it has seen it
+        often. A stroke on an even wall is as wrong, but nothing in the plate tells of it, and no patience helps.
+        """
+        self.preferred = wrong
+        hard = self._of_centres(wrong * self._contrast)
+        evenly = self._evenly / self._evenly.sum()
+        if (mean := (evenly * hard).sum()) > 0:
+            self._shares = np.cumsum(evenly * (1 - self._hardness + self._hardness * hard / mean))
+
+    def _of_centres(self, maps: np.ndarray) -> np.ndarray:
+        """What such maps (K, h, w) say of the centres: (N,)."""
+        index, y, x = self._centres.T
+        rows, columns = self._sizes[index].T
+        return maps[index, y * self._size[1] // rows, x * self._size[0] // columns]
 
     def state(self) -> dict[str, object]:
         """The random state as JSON values, for a checkpoint."""
@@ -149,15 +194,20 @@ AREA = 1 << 18
 """Larger paintings are reduced to so many pixels before colours are counted."""
 
 
-def _frequency(keyframes: Sequence[Keyframe], centres: Sequence[np.ndarray]) -> np.ndarray:
-    """How frequent the colours at these centres are, of plate and painting together: float64 (N,), in parts of all.
+def _counted_size(keyframes: Sequence[Keyframe]) -> tuple[int, int]:
+    """Width and height of the pictures in which colours are counted and errors kept."""
+    height, width = keyframes[0].mask.shape
+    scale = min(1.0, (AREA / (height * width)) ** 0.5)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _frequency(keyframes: Sequence[Keyframe]) -> np.ndarray:
+    """How frequent the colours are, of plate and painting together: float64 (K, h, w), in parts of all.
 
     A hand, a shoe, a tail are a hundredth of a picture and so of all patches; what cannot be followed there is what the
     network has to know.
     """
-    height, width = keyframes[0].mask.shape
-    scale = min(1.0, (AREA / (height * width)) ** 0.5)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    size = _counted_size(keyframes)
     names, covers = [], []
     for key in keyframes:
         layers = [np.ascontiguousarray(layer) for layer in (key.source[..., :3], key.target, key.mask)]
@@ -168,13 +218,23 @@ def _frequency(keyframes: Sequence[Keyframe], centres: Sequence[np.ndarray]) -> 
         covers.append(cover)
     _, which = np.unique(np.stack(names), return_inverse=True)
     which, cover = which.reshape(len(names), *size[::-1]), np.stack(covers)
-    frequencies = np.bincount(which.ravel(), cover.ravel())[which] / cover.sum() + COMMON
-    found = []
-    for key, places in zip(keyframes, centres, strict=True):
-        index, y, x = places.T
-        rows, columns = key.mask.shape
-        found.append(frequencies[index, y * size[1] // rows, x * size[0] // columns])
-    return np.concatenate(found)
+    return np.bincount(which.ravel(), cover.ravel())[which] / cover.sum() + COMMON
+
+
+GRAIN = 1.0
+"""Standard deviation over which a painting may be off without being wrong, pixels."""
+SURROUNDINGS = 3.0
+"""Standard deviation of the surroundings from which a plate's pixels differ, where it shows something, pixels."""
+
+
+def _contrast(keyframes: Sequence[Keyframe]) -> np.ndarray:
+    """How much the plates differ from place to place: float32 (K, h, w), a standard deviation."""
+    size, found = _counted_size(keyframes), []
+    for key in keyframes:
+        plate = cv2.resize(np.ascontiguousarray(key.source[..., :3]), size, interpolation=cv2.INTER_AREA)
+        mean, squares = (cv2.GaussianBlur(values, (0, 0), SURROUNDINGS) for values in (plate, plate * plate))
+        found.append(np.sqrt(np.maximum(squares - mean * mean, 0)).mean(axis=2))
+    return np.stack(found)
 
 
 def _pixels(key: Keyframe) -> torch.Tensor:

@@ -42,6 +42,10 @@ WARM_UP = 60
 """Steps over which the rate rises to its full height where a network begins with a prior: Adam's first steps, which
 know little of how steep anything is, would take away more than they bring."""
 
+LOOK_BACK = 30
+"""After so many steps, and twice, four times as many, it is seen what of the key frames is painted wrong. In between it
+learns just that, and looking takes time: a second or two for a painting of 4K."""
+
 PLATEAU_PIXELS = 6_000_000
 """Pixels whose mean L1 is compared with that of the as many before; below, the noise of the batches decides. 150 steps
 of the paper's patches, 600 of those of `fast`."""
@@ -141,6 +145,7 @@ class Training:
                 erode=config.erode,
                 seed=config.seed,
                 rarity=config.rarity,
+                hardness=config.hardness,
                 exemplars=max(1, len(exemplars)),
                 device=self._device,
             )
@@ -186,6 +191,7 @@ class Training:
                 threads.stepped(now - began, time.thread_time() - worked)
                 self.step += 1
                 self._remember(values)
+                self._look_back()
                 if not math.isfinite(sum(values.values())):
                     raise TrainingError(
                         f"the loss is no longer a finite number at step {self.step}; resume from the last checkpoint, "
@@ -204,6 +210,13 @@ class Training:
                 )
         finally:
             torch.set_num_threads(most)
+
+    def _look_back(self) -> None:
+        """Has the sampler see, ever more seldom, what is painted wrong so far."""
+        looks, rest = divmod(self.step, LOOK_BACK)
+        if self.config.hardness and looks and not rest and looks.bit_count() == 1:
+            with _room_on_the_card(), torch.no_grad():
+                self._sampler.prefer(self._sampler.errors(lambda source: self.generator.paint(source)[0]))
 
     def _update(self) -> dict[str, float]:
         """One step of both networks; the losses, unweighted."""
@@ -324,6 +337,8 @@ class Training:
             tensors |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
             for index, state in self._optimizers[name].state_dict()["state"].items():
                 tensors |= {f"adam.{name}.{index}.{key}": value for key, value in state.items()}
+        if (preferred := self._sampler.preferred) is not None:
+            tensors["sampler.preferred"] = torch.from_numpy(preferred)
         facts = {
             "network": self.network.to_json(),
             "config": self.config.to_json(),
@@ -366,7 +381,10 @@ class Training:
         self.step = facts["step"]
         self.losses, self._windows, self._window = facts["losses"], facts["windows"], facts["window"]
         self._sampler.restore(facts["sampler"])
-        return facts["content"] == self._content
+        same = facts["content"] == self._content
+        if same and (preferred := tensors.get("sampler.preferred")) is not None:
+            self._sampler.prefer(preferred.numpy())
+        return same
 
 
 @contextmanager

@@ -214,7 +214,7 @@ def main() -> None:
     training = Training(
         painted,
         network,
-        replace(TrainConfig.for_preset("fast"), rate=RATE, rarity=0.0),
+        replace(TrainConfig.for_preset("fast"), rate=RATE, rarity=0.0, hardness=0.0),
         exemplars=[key.frame for key in painted],
         device="cpu",
         experienced=False,

@@ -1,5 +1,7 @@
 """The sampler: where patches come from."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,10 @@ def coordinates(height: int, width: int, mask: np.ndarray | None = None, frame: 
     return Keyframe(frame, source, source + 1, np.ones((height, width), np.float32) if mask is None else mask)
 
 
-def sampler(*keyframes: Keyframe, seed: int = 0, batch: int = 64, rarity: float = 0.0) -> PatchSampler:
-    return PatchSampler(keyframes, patch=16, batch=batch, erode=7, seed=seed, rarity=rarity)
+def sampler(
+    *keyframes: Keyframe, seed: int = 0, batch: int = 64, rarity: float = 0.0, hardness: float = 0.0
+) -> PatchSampler:
+    return PatchSampler(keyframes, patch=16, batch=batch, erode=7, seed=seed, rarity=rarity, hardness=hardness)
 
 
 def drawn(sampler: PatchSampler) -> Patches:
@@ -73,6 +77,81 @@ def test_what_the_mask_leaves_out_is_not_counted() -> None:
     mask[50:70, 60:90] = 1
     batch = drawn(sampler(Keyframe(1, key.source, key.target, mask), batch=4000, rarity=1.0))
     assert 0.35 < float((batch.source[:, 0, 8, 8] > 0.6).float().mean()) < 0.65
+
+
+def half_striped() -> Keyframe:
+    """Grey, and in the right half, 96 pixels wide, stripes of 4 pixels; painted as it is."""
+    source = np.full((100, 192, 3), 0.4, np.float32)
+    source[:, 96:][:, np.arange(96) // 4 % 2 == 1] = 0.8
+    return Keyframe(1, source, source, np.ones((100, 192), np.float32))
+
+
+def wrong_above(top: int, bottom: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Paints the plate, but too bright between two rows."""
+
+    def paint(source: torch.Tensor) -> torch.Tensor:
+        painted = source[:, :3].clone()
+        painted[:, :, top:bottom] += 0.5
+        return painted
+
+    return paint
+
+
+def test_what_is_wrong_and_could_be_known_is_drawn_most() -> None:
+    """A fifth of the rows is wrong, and half of them shows something: a tenth of all, and most of the patches."""
+    key, paint = half_striped(), wrong_above(40, 60)
+
+    def hard(hardness: float) -> float:
+        drawer = sampler(key, batch=4000, hardness=hardness)
+        drawer.prefer(drawer.errors(paint))
+        corners = drawer.choose().corners
+        y, x = corners[0] // 192 + 8, corners[0] % 192 + 8
+        return float(((y >= 38) & (y < 62) & (x >= 90)).float().mean())
+
+    assert hard(0.0) == pytest.approx(0.24 * 102 / 192, abs=0.02)
+    assert hard(0.5) == pytest.approx(0.5 + 0.5 * 0.24 * 102 / 192, abs=0.04)
+    assert hard(1.0) > 0.97
+
+
+def test_errors_are_those_of_the_painting_where_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = np.ones((100, 192), np.float32)
+    mask[:, :50] = 0
+    key = half_striped()
+    drawer = sampler(Keyframe(1, key.source, key.target, mask), hardness=0.9)
+    found = drawer.errors(wrong_above(64, 100))[0].astype(np.float32)
+    assert found.shape == (100, 192)
+    assert np.abs(found[70:, 55:] - 0.5).max() < 1e-3  # in the middle of it, all of it
+    assert np.abs(found[:58]).max() < 1e-3 and np.abs(found[:, :45]).max() < 1e-3
+    # A large painting is looked at in bands: 64 rows and 36.
+    monkeypatch.setattr("fewstroke.engine.patches.AREA", 1)
+    heights: list[int] = []
+
+    def paint(source: torch.Tensor) -> torch.Tensor:
+        heights.append(source.shape[2])
+        return source[:, :3] + (0.5 if len(heights) == 2 else 0.0)
+
+    assert np.array_equal(drawer.errors(paint)[0].astype(np.float32), found)
+    assert heights == [64, 36]
+
+
+def test_where_nothing_is_wrong_all_is_drawn_as_before() -> None:
+    key = half_striped()
+    one, two = sampler(key, hardness=0.9), sampler(key, hardness=0.9)
+    two.prefer(two.errors(lambda source: source[:, :3]))
+    assert torch.equal(one.choose().corners, two.choose().corners)
+
+
+def test_errors_of_pictures_whose_sides_are_odd_and_differ() -> None:
+    keys = [coordinates(41, 67, frame=1), coordinates(83, 33, frame=2)]
+    drawer = sampler(*keys, hardness=0.9)
+    sides: list[tuple[int, int]] = []
+
+    def paint(source: torch.Tensor) -> torch.Tensor:
+        sides.append((source.shape[2], source.shape[3]))
+        return source[:, :3] + 1
+
+    assert not drawer.errors(paint).any()
+    assert sides == [(44, 68), (84, 36)]
 
 
 def test_the_same_seed_gives_the_same_batches_and_a_state_goes_on() -> None:

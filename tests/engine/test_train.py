@@ -92,6 +92,25 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(keyframe: Keyframe, tmp
     assert resumed.losses == straight.losses
 
 
+def test_a_resumed_run_still_prefers_what_was_wrong(
+    keyframe: Keyframe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fewstroke.engine.train.LOOK_BACK", 2)  # at 2, 4, 8 and so on
+    config = replace(SMALL, hardness=0.9)
+    straight = training(keyframe, config)
+    run(straight, 9)
+    stopped = training(keyframe, config)
+    run(stopped, 5)
+    stopped.save(tmp_path / "checkpoint")
+    resumed = training(keyframe, config)
+    assert resumed.resume(tmp_path / "checkpoint")
+    run(resumed, 9)
+    assert weights(resumed) == weights(straight)
+    evenly = training(keyframe)
+    run(evenly, 9)
+    assert weights(evenly) != weights(straight)
+
+
 def test_a_changed_painting_is_said_and_learning_goes_on(keyframe: Keyframe, tmp_path: Path) -> None:
     trainer = training(keyframe)
     run(trainer, 3)
