@@ -90,10 +90,13 @@ class PatchSampler:
                 f"the mask of keyframe {numbers} is empty, so there is nothing to learn; paint it white where the "
                 "painting counts, or leave it out"
             )
-        self._size = _counted_size(keyframes)
         self._evenly = self._of_centres(_frequency(keyframes)) ** -rarity
         self._shares = np.cumsum(self._evenly)
-        self._hardness, self._contrast = hardness, _contrast(keyframes)
+        self._hardness = hardness
+        size = _reduced(keyframes, LOOKED_AT // len(keyframes))
+        self._seen = [
+            _pixels(key, size).unflatten(0, size[::-1]).permute(2, 0, 1)[None].to(device) for key in keyframes
+        ]
         self.preferred: np.ndarray | None = None
 
     @property
@@ -116,23 +119,18 @@ class PatchSampler:
         return Patches(source, target, mask, real=self._at(*corners[2:])[1])
 
     def errors(self, paint: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
-        """How wrong the key frames are painted by `paint`, (1, C, h, w) to (1, 3, h, w), without any help of ST maps:
-        float16 (K, h, w), as coarse as colours are counted."""
+        """How wrong `paint`, (1, C, h, w) to (1, 3, h, w), paints the key frames without any help of ST maps: float16
+        (K, h, w). Large ones are looked at from afar, see LOOKED_AT."""
         found = []
-        for start, (height, width) in zip(self._starts, self._sizes.tolist(), strict=True):
-            band = max(64, AREA // width // 4 * 4)  # rows at once, to bound what a large painting takes
-            differences = []
-            for top in range(0, height, band):
-                rows = min(band, height - top)
-                planes = self._pixels[start + top * width : start + (top + rows) * width].unflatten(0, (rows, width))
-                source, target, mask = layers(planes.permute(2, 0, 1)[None])
-                if self._has_stmap:
-                    source = torch.cat([source[:, :8], torch.zeros_like(source[:, 8:])], 1)
-                source = F.pad(source, (0, -width % 4, 0, -rows % 4), mode="replicate")
-                difference = (paint(source)[..., :rows, :width] - target) * mask
-                differences.append(difference[0].permute(1, 2, 0).cpu().numpy())
-            difference = cv2.GaussianBlur(np.concatenate(differences), (0, 0), GRAIN)
-            found.append(cv2.resize(np.abs(difference).mean(axis=2), self._size, interpolation=cv2.INTER_AREA))
+        for planes in self._seen:
+            source, target, mask = layers(planes)
+            if self._has_stmap:
+                source = torch.cat([source[:, :8], torch.zeros_like(source[:, 8:])], 1)
+            height, width = source.shape[2:]
+            source = F.pad(source, (0, -width % 4, 0, -height % 4), mode="replicate")
+            difference = (paint(source)[..., :height, :width] - target) * mask
+            difference = cv2.GaussianBlur(difference[0].permute(1, 2, 0).cpu().numpy(), (0, 0), GRAIN)
+            found.append(np.abs(difference).mean(axis=2))
         return np.stack(found).astype(np.float16)
 
     def prefer(self, wrong: np.ndarray) -> None:
@@ -142,16 +140,16 @@ class PatchSampler:
         often. A stroke on an even wall is as wrong, but nothing in the plate tells of it, and no patience helps.
         """
         self.preferred = wrong
-        hard = self._of_centres(wrong * self._contrast)
+        hard = self._of_centres(wrong * np.stack([_contrast(planes) for planes in self._seen]))
         evenly = self._evenly / self._evenly.sum()
         if (mean := (evenly * hard).sum()) > 0:
             self._shares = np.cumsum(evenly * (1 - self._hardness + self._hardness * hard / mean))
 
     def _of_centres(self, maps: np.ndarray) -> np.ndarray:
-        """What such maps (K, h, w) say of the centres: (N,)."""
+        """What maps of the key frames, (K, h, w), say of the centres: (N,)."""
         index, y, x = self._centres.T
         rows, columns = self._sizes[index].T
-        return maps[index, y * self._size[1] // rows, x * self._size[0] // columns]
+        return maps[index, y * maps.shape[1] // rows, x * maps.shape[2] // columns]
 
     def state(self) -> dict[str, object]:
         """The random state as JSON values, for a checkpoint."""
@@ -194,10 +192,10 @@ AREA = 1 << 18
 """Larger paintings are reduced to so many pixels before colours are counted."""
 
 
-def _counted_size(keyframes: Sequence[Keyframe]) -> tuple[int, int]:
-    """Width and height of the pictures in which colours are counted and errors kept."""
+def _reduced(keyframes: Sequence[Keyframe], pixels: int) -> tuple[int, int]:
+    """Width and height that key frames are reduced to, all alike, where they have more pixels than this."""
     height, width = keyframes[0].mask.shape
-    scale = min(1.0, (AREA / (height * width)) ** 0.5)
+    scale = min(1.0, (pixels / (height * width)) ** 0.5)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
@@ -207,7 +205,7 @@ def _frequency(keyframes: Sequence[Keyframe]) -> np.ndarray:
     A hand, a shoe, a tail are a hundredth of a picture and so of all patches; what cannot be followed there is what the
     network has to know.
     """
-    size = _counted_size(keyframes)
+    size = _reduced(keyframes, AREA)
     names, covers = [], []
     for key in keyframes:
         layers = [np.ascontiguousarray(layer) for layer in (key.source[..., :3], key.target, key.mask)]
@@ -227,19 +225,28 @@ SURROUNDINGS = 3.0
 """Standard deviation of the surroundings from which a plate's pixels differ, where it shows something, pixels."""
 
 
-def _contrast(keyframes: Sequence[Keyframe]) -> np.ndarray:
-    """How much the plates differ from place to place: float32 (K, h, w), a standard deviation."""
-    size, found = _counted_size(keyframes), []
-    for key in keyframes:
-        plate = cv2.resize(np.ascontiguousarray(key.source[..., :3]), size, interpolation=cv2.INTER_AREA)
-        mean, squares = (cv2.GaussianBlur(values, (0, 0), SURROUNDINGS) for values in (plate, plate * plate))
-        found.append(np.sqrt(np.maximum(squares - mean * mean, 0)).mean(axis=2))
-    return np.stack(found)
+LOOKED_AT = 1 << 19
+"""Pixels of all key frames together that are looked at to see what is wrong: larger ones are reduced."""
 
 
-def _pixels(key: Keyframe) -> torch.Tensor:
-    """Source, target and mask behind each other, a torch (H W, C + 4), so that a patch is cut at once."""
+def _contrast(planes: torch.Tensor) -> np.ndarray:
+    """How much the plate of a key frame, (1, C + 4, h, w), differs from place to place: float32 (h, w), a standard
+    deviation."""
+    plate = np.ascontiguousarray(planes[0, :3].permute(1, 2, 0).cpu().numpy())
+    mean, squares = (cv2.GaussianBlur(values, (0, 0), SURROUNDINGS) for values in (plate, plate * plate))
+    return np.sqrt(np.maximum(squares - mean * mean, 0)).mean(axis=2)
+
+
+def _pixels(key: Keyframe, size: tuple[int, int] | None = None) -> torch.Tensor:
+    """Source, target and mask behind each other, a torch (H W, C + 4), so that a patch is cut at once.
+
+    size  width and height to reduce them to
+    """
     planes = np.concatenate([key.source, key.target, key.mask[..., None]], axis=2, dtype=np.float32)
+    if size is not None and size != planes.shape[1::-1]:
+        # One by one, since OpenCV takes four channels at most.
+        shrunk = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in np.moveaxis(planes, 2, 0).copy()]
+        planes = np.stack(shrunk, axis=2)
     return torch.from_numpy(planes.reshape(-1, planes.shape[2]))
 
 

@@ -44,7 +44,7 @@ know little of how steep anything is, would take away more than they bring."""
 
 LOOK_BACK = 30
 """After so many steps, and twice, four times as many, it is seen what of the key frames is painted wrong. In between it
-learns just that, and looking takes time: a second or two for a painting of 4K."""
+learns just that, and looking takes time."""
 
 PLATEAU_PIXELS = 6_000_000
 """Pixels whose mean L1 is compared with that of the as many before; below, the noise of the batches decides. 150 steps
