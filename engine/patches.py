@@ -138,6 +138,7 @@ class PatchSampler:
 
         An iris is a thousandth of a picture, and dark like hair for all that the network knows, until it has seen it
         often. A stroke on an even wall is as wrong, but nothing in the plate tells of it, and no patience helps.
+        What else was tried is in tests/bench/README.md, "Harder patches".
         """
         self.preferred = wrong
         hard = self._of_centres(wrong * np.stack([_contrast(planes) for planes in self._seen]))

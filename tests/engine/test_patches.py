@@ -113,7 +113,7 @@ def test_what_is_wrong_and_could_be_known_is_drawn_most() -> None:
     assert hard(1.0) > 0.97
 
 
-def test_errors_are_those_of_the_painting_where_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_those_of_the_painting_where_it_counts() -> None:
     mask = np.ones((100, 192), np.float32)
     mask[:, :50] = 0
     key = half_striped()
