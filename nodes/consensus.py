@@ -14,6 +14,7 @@ for what they agreed on, so it is the same in any order.
 
 from dataclasses import dataclass
 from functools import reduce
+from itertools import combinations
 from typing import ClassVar
 
 import cv2
@@ -64,6 +65,7 @@ class Consensus(Temporal):
     The input "picture" is made here.
     """
 
+    VERSION = 2
     ARTEFACT = True
     INPUTS: ClassVar[tuple[str, ...]] = ("footage", "places")
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("vectors",)
@@ -120,19 +122,22 @@ def _agreed(own: np.ndarray, others: list[tuple[np.ndarray, np.ndarray, np.ndarr
         ways.append(brought[..., :2] + flow)
         sures.append(brought[..., 2])
         weights.append(weight)
+    voices = [sure * weight for sure, weight in zip(sures, weights, strict=True)]
+    ballots = [[voice] * len(ways) for voice in voices]  # [who votes][for whose way]: everybody for his own
     closeness = np.float32(-1 / (SAME * len(own) / REFERENCE_HEIGHT) ** 2)
+    for first, second in combinations(range(len(ways)), 2):
+        alike = cv2.exp(np.maximum(_apart(ways[first], ways[second]) * closeness, LEAST_EXPONENT))
+        ballots[first][second], ballots[second][first] = alike * voices[first], alike * voices[second]
 
-    def votes_for(way: np.ndarray) -> list[np.ndarray]:
-        likeness = (cv2.exp(np.maximum(_apart(way, other) * closeness, LEAST_EXPONENT)) for other in ways)
-        return [alike * sure * weight for alike, sure, weight in zip(likeness, sures, weights, strict=True)]
-
-    way, sure, most = ways[0].copy(), sures[0].copy(), _sum(votes_for(ways[0])) * np.float32(OWN)
-    for other, its_sure in zip(ways[1:], sures[1:], strict=True):
-        count = _sum(votes_for(other))
+    way, sure = ways[0].copy(), sures[0].copy()
+    votes = [ballot[0].copy() for ballot in ballots]
+    most = _sum(votes) * np.float32(OWN)
+    for candidate in range(1, len(ways)):
+        count = _sum([ballot[candidate] for ballot in ballots])
         more = (count > most).astype(np.uint8)
-        for there, chosen in ((other, way), (its_sure, sure), (count, most)):
-            cv2.copyTo(there, more, chosen)
-    votes = votes_for(way)
+        theirs = [ways[candidate], sures[candidate], count, *(ballot[candidate] for ballot in ballots)]
+        for taken, chosen in zip(theirs, [way, sure, most, *votes], strict=True):
+            cv2.copyTo(taken, more, chosen)
     total = _sum(votes)
     sure = np.minimum(sure, total / (_sum(weights) * np.float32(QUORUM)))
     # Those who agree lead to one place but for small errors, and their mean errs less. Where nothing moves, though,

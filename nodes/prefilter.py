@@ -43,7 +43,7 @@ class Prefilter(Temporal):
     Inputs as of `Temporal`.
     """
 
-    VERSION = 2
+    VERSION = 3
     params: PrefilterParams
 
     def __init__(self, params: PrefilterParams, footage: Node, vectors: Vectors | None = None):

@@ -11,18 +11,23 @@ from .cache import DiskCache, MemoryCache
 from .node import Cancel, Known, Node, never
 from .write import Found, Write
 
+LATEST_BYTES = 256 << 20
+"""What some thirty frames ask for: at the working size their artefacts take 8 MB each."""
+
 
 class Evaluator:
     """Pulls results through a graph, each computed once while it stays in the cache. Thread-safe.
 
     memory  keeps every node's results
-    disk    keeps those of artefact nodes, for the next process too, and in place of memory: the flow fields of a frame
-            take as much as all its pictures, and would drive out what costs more to make again than to read
+    disk    keeps those of artefact nodes, for the next process too, and in place of that memory: the flow fields of a
+            frame take as much as all its pictures, and would drive out what costs more to make again than to read.
+            Only the last LATEST_BYTES of them stay in memory as well, since frames beside each other ask for the same
     """
 
     def __init__(self, memory: MemoryCache | None = None, disk: DiskCache | None = None):
         self._memory = memory or MemoryCache()
         self._disk = disk or DiskCache()
+        self._latest = MemoryCache(LATEST_BYTES)
         self._running: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -43,28 +48,33 @@ class Evaluator:
         try:
             with lock:
                 result = None if node.EFFECT else self._memory.get(key)
+                if result is None and node.ARTEFACT:
+                    result = self._latest.get(key)
                 if result is None:
-                    result, kept = self._compute(node, frame, key, cancel, known)
-                    if not kept:
-                        self._memory.put(key, result)
+                    result, memory = self._compute(node, frame, key, cancel, known)
+                    if memory is not None:
+                        memory.put(key, result)
                 return result
         finally:
             with self._guard:
                 self._running.pop(key, None)
 
-    def _compute(self, node: Node, frame: int, key: str, cancel: Cancel, known: Known) -> tuple[Any, bool]:
-        """The result, and whether there is no need to keep it in memory."""
+    def _compute(
+        self, node: Node, frame: int, key: str, cancel: Cancel, known: Known
+    ) -> tuple[Any, MemoryCache | None]:
+        """The result, and the memory that is to keep it."""
         if not node.ARTEFACT:
-            return node.evaluate(frame, self._fetch(node, frame, cancel, known), cancel), node.EFFECT
+            result = node.evaluate(frame, self._fetch(node, frame, cancel, known), cancel)
+            return result, None if node.EFFECT else self._memory
         stored = self._disk.get(key)
         if stored is not None:
-            return stored, True
+            return stored, self._latest
         with self._disk.turn(key, cancel):
             stored = self._disk.get(key)  # another process may have made it meanwhile
             if stored is not None:
-                return stored, True
+                return stored, self._latest
             result = node.evaluate(frame, self._fetch(node, frame, cancel, known), cancel)
-            return result, self._disk.put(key, result)
+            return result, self._latest if self._disk.put(key, result) else self._memory
 
     def _fetch(self, node: Node, frame: int, cancel: Cancel, known: Known) -> Callable[[str, int], Any]:
         needed = node.frames_needed(frame)

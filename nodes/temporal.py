@@ -193,8 +193,8 @@ def measure_noise(center: np.ndarray, neighbours: list[Neighbour], given: float 
         return np.full(center.shape[:2], max(given / 255, _LEAST), np.float32)
     nearest = min((abs(n.offset) for n in neighbours), default=0)
     near = [n for n in neighbours if abs(n.offset) == nearest]
-    # A part of the rows is enough to measure in: some 250 of them, in bands as high as a block.
-    every = max(1, round(len(center) / 250)) * _BLOCK
+    # A part of the rows is enough to measure in: some 125 of them, in bands as high as a block.
+    every = max(1, round(len(center) / 125)) * _BLOCK
     powers, tones = [], []
     for top in range(0, len(center), every):
         rows = slice(top, top + _BLOCK)
