@@ -61,7 +61,6 @@ LOOSE = 1e-5
 """What is left of a bond across an edge or a tear: next to nothing, yet no part of the lattice is ever undetermined."""
 
 ROUNDS = 2
-"""Of pushing and regularising. Where a few frames lie between two pictures one does: the second made outlines worse."""
 LOCAL_GLOBAL_STEPS = 4
 
 

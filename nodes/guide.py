@@ -118,13 +118,16 @@ class _Registration(Node):
             reads[_step(path)] = tuple(path[:-1])
         return reads
 
-    def _walk(self, path: Sequence[int], fetch: Fetch, cancel: Cancel) -> np.ndarray:
-        """The deformation along a short stretch of the path, from its first frame to its last; lost over a cut."""
+    def _walk(self, path: Sequence[int], fetch: Fetch, cancel: Cancel, rounds: int) -> np.ndarray:
+        """The deformation along a short stretch of the path, from its first frame to its last; lost over a cut.
+
+        rounds  as of `register`
+        """
         first, last = fetch("footage", path[0]), fetch("footage", path[-1])
         _require_one_shape(path[0], path[-1], first.pixels.shape[:2], last.pixels.shape[:2])
         vectors = (fetch(_step(path), frame) for frame in path[:-1]) if "vectors" in self.inputs else None
         known = None if vectors is None else _follow(vectors, cancel)
-        deformation = self._match(path[0], path[-1], known, fetch, cancel, rounds=1)
+        deformation = self._match(path[0], path[-1], known, fetch, cancel, rounds)
         # Cuts are told from fast pans by whether anything of one picture was found in the other.
         return _lost(deformation) if _seen(deformation) < SEEN and is_cut(first, last) else deformation
 
@@ -220,7 +223,7 @@ class Span(_Registration):
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         path = self._stretch(frame)
         if "halves" not in self.inputs:
-            return self._walk(path, fetch, cancel)
+            return self._walk(path, fetch, cancel, ROUNDS)
         known = _join(fetch("halves", path[self._length // 2]), fetch("halves", frame))
         return self._match(path[0], frame, known, fetch, cancel)
 
@@ -271,7 +274,8 @@ class Register(_Registration):
         spans, rest = self._pieces(path)
         pieces = [fetch(name, last) for name, last in spans]
         if len(rest) > 1:
-            pieces.append(self._walk(rest, fetch, cancel))
+            # In one round, as all of it is registered once more. Spans would err more so, and all that is made of them.
+            pieces.append(self._walk(rest, fetch, cancel, rounds=1))
         return self._match(path[0], frame, reduce(_join, pieces), fetch, cancel)
 
 
