@@ -1,7 +1,7 @@
 """Evaluation of graphs: one frame (`Evaluator`), or many on a thread pool (`render_frames` and its kin)."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -179,10 +179,24 @@ def _artefacts(node: Node, frame: int) -> list[tuple[Node, int]]:
     return list(found.values())
 
 
+APART = 8
+"""Frames side by side have so many between them, if there are enough: those next to each other ask for the same motion
+and places at the same time, and one waits while the other works them out (a sixth of the time, on two cores)."""
+
+
+def _spread(frames: Sequence[int], jobs: int) -> Iterator[int]:
+    """The frames in the order in which they are begun."""
+    for start in range(0, len(frames), APART * jobs):
+        block = frames[start : start + APART * jobs]
+        apart = -(-len(block) // jobs)
+        for first in range(apart):
+            yield from block[first::apart]
+
+
 def _on_threads(
     work: Callable[[int, Cancel], Any], frames: Iterable[int], jobs: int, cancel: Cancel
 ) -> Iterator[FrameDone]:
-    wanted = list(frames)
+    wanted, jobs = list(frames), max(1, jobs)
     stop = threading.Event()
 
     def cancelled() -> None:
@@ -190,14 +204,14 @@ def _on_threads(
             raise CancelledError
         cancel()
 
-    with ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="fewstroke-frame") as pool:
-        waiting = iter(wanted)
+    with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="fewstroke-frame") as pool:
+        waiting = _spread(wanted, jobs)
         running: dict[Future[Any], int] = {}
         done = 0
         try:
             while True:
                 # Only as many frames are in flight as there are threads: a cancelled run has nothing queued to unwind.
-                while len(running) < max(1, jobs) and (frame := next(waiting, None)) is not None:
+                while len(running) < jobs and (frame := next(waiting, None)) is not None:
                     running[pool.submit(work, frame, cancelled)] = frame
                 if not running:
                     return

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from fewstroke.engine.errors import CancelledError
-from fewstroke.nodes.arap import agreement, register
+from fewstroke.nodes.arap import _BONDS, _solve, agreement, register
 
 HEIGHT, WIDTH = 144, 192
 X, Y = np.meshgrid(np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32))
@@ -195,3 +195,19 @@ def test_cancels_wherever_it_asks() -> None:
 
         with pytest.raises(CancelledError):
             register(*pair, cancel=cancel)
+
+
+@pytest.mark.parametrize("shape", [(9, 14), (14, 9), (11, 11), (2, 2), (2, 7)])
+def test_a_lattice_is_solved_as_the_whole_system_is(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(3)
+    index = np.arange(shape[0] * shape[1]).reshape(shape)
+    weight = random.uniform(1e-6, 1, shape) ** 4 + 1e-6
+    bonds = [random.uniform(1e-5, 1, index[first].shape) for first, _ in _BONDS]
+    right = random.standard_normal(shape) + 1j * random.standard_normal(shape)
+    system = np.diag(weight.ravel())
+    for (first, second), bond in zip(_BONDS, bonds, strict=True):
+        for one, other, strength in zip(index[first].ravel(), index[second].ravel(), bond.ravel(), strict=True):
+            system[[one, other], [one, other]] += strength
+            system[[one, other], [other, one]] -= strength
+    expected = np.linalg.solve(system, right.ravel()).reshape(shape)
+    assert np.allclose(_solve(bonds, weight, right), expected, rtol=1e-7)

@@ -197,6 +197,15 @@ def test_the_evaluator_keeps_artefacts_for_the_next_process(tmp_path: Path) -> N
     assert Measurement.made == [3, 3]
 
 
+def test_the_evaluator_has_the_last_artefacts_in_memory_too(tmp_path: Path) -> None:
+    Measurement.made.clear()
+    evaluate = Evaluator(disk=DiskCache(tmp_path))
+    evaluate(Measurement(), 3)
+    DiskCache(tmp_path).clear()
+    assert np.array_equal(evaluate(Measurement(), 3), array(3))
+    assert Measurement.made == [3]
+
+
 def test_two_evaluators_do_not_work_out_the_same_at_once(tmp_path: Path) -> None:
     """As two processes would: they share the folder alone."""
     begun, go_on = threading.Event(), threading.Event()

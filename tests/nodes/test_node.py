@@ -1,13 +1,16 @@
-"""Keys of nodes: as much is asked as there are nodes and frames, however many paths lead to them."""
+"""Keys of nodes, of which as much is asked as there are nodes and frames; and the order in which frames are begun."""
 
+import threading
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import pytest
 from standing import Footage, fresh_evaluator
 
 from fewstroke.engine.image import Image
 from fewstroke.nodes.node import Node
+from fewstroke.nodes.render import render_frames
 
 
 class Asked(Footage):
@@ -69,3 +72,27 @@ def test_what_changes_meanwhile_is_noticed() -> None:
     pictures[28] = Image(np.zeros((4, 4, 3), np.float32))
     assert node.key(30) != key
     assert (evaluate(node, 30).pixels < before).all()
+
+
+class Together(Footage):
+    """Footage of which so many frames are always made at the same time; it keeps which they were."""
+
+    def __init__(self, pictures: dict[int, Image], jobs: int):
+        super().__init__(pictures)
+        self.seen: list[set[int]] = [set()]
+        self._waiting = threading.Barrier(jobs, action=lambda: self.seen.append(set()))
+
+    def evaluate(self, frame, fetch, cancel):
+        self.seen[-1].add(frame)
+        self._waiting.wait(timeout=30)
+        return super().evaluate(frame, fetch, cancel)
+
+
+@pytest.mark.parametrize(("count", "jobs", "apart"), [(32, 2, 8), (48, 3, 8), (10, 2, 5), (4, 4, 1), (5, 1, 1)])
+def test_frames_side_by_side_lie_apart(count: int, jobs: int, apart: int) -> None:
+    footage = Together({frame: Image(np.full((4, 4, 3), frame, np.float32)) for frame in range(count)}, jobs)
+    done = sorted(event.frame for event in render_frames(footage, range(count), jobs=jobs, evaluator=fresh_evaluator()))
+    assert done == list(range(count))
+    for together in footage.seen[:-1]:
+        assert sorted(together) == list(range(min(together), max(together) + 1, apart))
+        assert len(together) == jobs
