@@ -14,6 +14,7 @@ What other programs write is read and written by the methods named after them:
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from fileseq.exceptions import ParseException
 from fileseq.frameset import FrameSet
@@ -62,7 +63,11 @@ class FrameRange:
         return len(self.frames)
 
     def __contains__(self, frame: object) -> bool:
-        return frame in self.frames
+        return frame in self._known
+
+    @cached_property
+    def _known(self) -> frozenset[int]:
+        return frozenset(self.frames)
 
     def chunk(self, number: int, count: int) -> "FrameRange":
         """One of `count` parts, numbered from 1, of neighbouring frames and of sizes that differ by one at most.

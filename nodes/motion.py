@@ -82,8 +82,11 @@ class Flow(Node):
 
     def frames(self) -> FrameRange:
         """The frames whose partner exists."""
-        footage = self.inputs["footage"].frames()
-        return FrameRange.of(frame for frame in footage if frame + self.params.offset in footage)
+        return FrameRange.of(filter(self.has, self.inputs["footage"].frames()))
+
+    def has(self, frame: int) -> bool:
+        footage = self.inputs["footage"]
+        return footage.has(frame) and footage.has(frame + self.params.offset)
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         return {"footage": (frame, frame + self.params.offset)}
@@ -176,8 +179,10 @@ class Vectors(Node):
 
     def frames(self) -> FrameRange:
         """The frames whose partner and all passes between exist."""
-        there = self._files.frames()
-        return FrameRange.of(t for t in there if {*self._steps(t), t + self.params.offset} <= set(there))
+        return FrameRange.of(filter(self.has, self._files.frames()))
+
+    def has(self, frame: int) -> bool:
+        return all(map(self._files.has, (*self._steps(frame), frame + self.params.offset)))
 
     def key_params(self) -> dict[str, Any]:
         return {"layer": self.params.layer, "offset": self.params.offset}

@@ -64,6 +64,10 @@ class Node(ABC):
         """The frames this node can give: by default those of its first input."""
         return self.inputs[self.INPUTS[0]].frames()
 
+    def has(self, frame: int) -> bool:
+        """Whether this is one of `frames`. A key asks so hundreds of times: it must not go through the whole shot."""
+        return frame in self.frames()
+
     def frames_needed(self, frame: int) -> Mapping[str, tuple[int, ...]]:
         """Which frames of each input `evaluate(frame)` may fetch: by default the same frame of each."""
         return dict.fromkeys(self.inputs, (frame,))

@@ -120,8 +120,8 @@ class Read(Node):
     def frames(self) -> FrameRange:
         """The frames on disk, sorted; (1,) for a still picture. Raises ImageError where there is none."""
         if self._is_movie:
-            return FrameRange.of(range(1, len(_frame_times(*_identity(Path(self.params.path)))) + 1))
-        return FrameRange.of(self._files)
+            return _counted(len(_frame_times(*_identity(Path(self.params.path)))))
+        return self._numbers
 
     def path_of(self, frame: int) -> Path:
         """The file that holds a frame. Raises FrameMissingError where there is none."""
@@ -148,6 +148,10 @@ class Read(Node):
                 frame=frame,
             )
         return path
+
+    @cached_property
+    def _numbers(self) -> FrameRange:
+        return FrameRange.of(self._files)
 
     @cached_property
     def _files(self) -> Mapping[int, Path]:
@@ -474,6 +478,12 @@ def _frame_times(path: str, mtime_ns: int, size: int) -> tuple[int, ...]:
             return tuple(sorted(time for time in times if time is not None))
     except (FFmpegError, IndexError) as error:
         raise _damaged_movie(Path(path), None, error) from None
+
+
+@lru_cache(maxsize=16)
+def _counted(count: int) -> FrameRange:
+    """A movie's frames."""
+    return FrameRange.of(range(1, count + 1))
 
 
 def _read_movie(path: Path, frame: int, matte: bool, cancel: Cancel = never) -> Image:

@@ -45,9 +45,9 @@ class Temporal(Node):
 
     def offsets(self, frame: int) -> list[int]:
         """Offsets of the neighbouring frames there are, those before from near to far, then those after."""
-        there = self.inputs["footage"].frames()
+        there = self.inputs["footage"]
         steps = [direction * step for direction in (-1, 1) for step in range(1, self.params.radius + 1)]
-        return [step for step in steps if frame + step in there and frame in self.inputs[f"motion{step:+d}"].frames()]
+        return [step for step in steps if there.has(frame + step) and self.inputs[f"motion{step:+d}"].has(frame)]
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         needed: dict[str, tuple[int, ...]] = {"footage": (frame,)}

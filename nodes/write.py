@@ -146,7 +146,9 @@ class Write(Node):
 
     def found(self, frame: int) -> Found:
         """What is in the place of a frame."""
-        return find(self.path_of(frame), self.stamp(frame))
+        path = self.path_of(frame)
+        # The stamp takes milliseconds, and most often there is nothing yet.
+        return find(path, self.stamp(frame)) if path.exists() else Found.MISSING
 
     def is_done(self, frame: int) -> bool:
         """Whether the file of a frame is there already, whole and made of the same."""

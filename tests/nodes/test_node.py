@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from standing import Footage, fresh_evaluator
 
+from fewstroke.engine.frames import FrameRange
 from fewstroke.engine.image import Image
 from fewstroke.nodes.node import Node
+from fewstroke.nodes.prefilter import Prefilter, PrefilterParams
 from fewstroke.nodes.render import render_frames
+from fewstroke.nodes.stmap import STMap, STMapParams
 
 
 class Asked(Footage):
@@ -86,6 +89,34 @@ class Together(Footage):
         self.seen[-1].add(frame)
         self._waiting.wait(timeout=30)
         return super().evaluate(frame, fetch, cancel)
+
+
+class Shot(Footage):
+    """Footage of so many frames, all alike, that knows which they are."""
+
+    def __init__(self, count: int):
+        super().__init__({})
+        self._frames = FrameRange.of(range(count))
+
+    def frames(self):
+        return self._frames
+
+    def key_extra(self, frame):
+        return ""
+
+
+def test_a_key_takes_no_longer_in_a_longer_shot(monkeypatch: pytest.MonkeyPatch) -> None:
+    of, listed = FrameRange.of, []
+    monkeypatch.setattr(FrameRange, "of", lambda frames: of(listed.append(frame) or frame for frame in frames))
+    counts = []
+    for length in (1000, 2000):
+        shot = Shot(length)
+        graph = [Prefilter(PrefilterParams(), shot), STMap(STMapParams((400,)), shot)]
+        listed.clear()
+        for node in graph:
+            node.key(500)
+        counts.append(len(listed))
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize(("count", "jobs", "apart"), [(32, 2, 8), (48, 3, 8), (10, 2, 5), (4, 4, 1), (5, 1, 1)])
