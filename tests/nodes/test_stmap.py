@@ -120,7 +120,7 @@ def test_frames_agree_with_their_neighbours_on_where_a_place_is(monkeypatch: pyt
                 - 0.5
                 - np.arange(WIDTH)[middle[1]]
                 - 3 * (frame - 5)
-                for frame in (8, 9)
+                for frame in range(6, 12)  # of a single frame, chance may have left little to average
             ]
         )
     assert np.square(error[2]).mean() < 0.8 * np.square(error[0]).mean()
