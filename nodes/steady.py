@@ -41,7 +41,7 @@ class Steady(Temporal):
     vectors  the renderer's motion, used in place of estimated flow
     """
 
-    VERSION = 3
+    VERSION = 4
     INPUTS: ClassVar[tuple[str, ...]] = ("image", "footage")
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
     params: SteadyParams
