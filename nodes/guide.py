@@ -426,8 +426,9 @@ class Guide(Node):
 
 
 DRAWN = 2.5
-"""The mixture is drawn no larger than so that this many pixels are its Gaussians' standard deviation: it has nothing
-finer, and what it is short of the one drawn at the working size is 0.002 in the mean, and 0.03 at the most."""
+"""The mixture is drawn no larger than so that this many pixels are its Gaussians' standard deviation, since it has
+nothing finer: for a deformation with a tear it differed from one drawn at the working size by 0.002 in the mean, 0.03
+at the most."""
 
 HIDDEN = 0.05
 """The claim to a place of a point that is not seen there: it gives way to those that are."""
