@@ -111,7 +111,7 @@ class Places(Temporal):
         return needed
 
     def _is_carried(self, frame: int) -> bool:
-        return "carried" in self.inputs and frame in self.inputs["carried"].frames()
+        return "carried" in self.inputs and self.inputs["carried"].has(frame)
 
     def _anchors(self, frame: int) -> list[int]:
         """The frames whose look-alikes count for this frame."""
