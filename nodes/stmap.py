@@ -48,7 +48,7 @@ class STMap(Node):
     consensus.py).
     """
 
-    VERSION = 8
+    VERSION = 9
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
     params: STMapParams
@@ -81,9 +81,8 @@ class STMap(Node):
         matte = fetch("matte", frame) if "matte" in self.inputs else None
         ways = []
         for page in near:
-            way = _in_picture(fetch(f"places{page}", frame), picture, matte, cancel)
-            way[..., 1] = on_page(way[..., 1], page, len(self.keyframes), picture.height)
-            ways.append(way)
+            s, t, sure = _in_picture(fetch(f"places{page}", frame), picture, matte, cancel)
+            ways.append(cv2.merge([s, on_page(t, page, len(self.keyframes), picture.height), sure]))
         if len(ways) == 1:
             return Image(ways[0])
         distances = [abs(self.keyframes[page] - frame) for page in near]
@@ -109,22 +108,28 @@ ONE_PLACE = 0.5
 """Pixels of the working size from the mean of four ways to the farthest up to which they are of one thing."""
 
 
-def _in_picture(places: np.ndarray, picture: Image, matte: Image | None, cancel: Cancel) -> np.ndarray:
-    """s, t and confidence in one key frame, float32 (H, W, 3), from the `Places` there."""
+def _in_picture(
+    places: np.ndarray, picture: Image, matte: Image | None, cancel: Cancel
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """s, t and confidence in one key frame, float32 (H, W) each, from the `Places` there."""
     size = picture.width, picture.height
     grown = []
     for layer in places:
         cancel()
-        height, width = layer.shape[:2]
-        grown.append(cv2.multiply(_grown(layer, size), np.array([1 / width, -1 / height, 1, 0])))  # t goes up
+        grown.append(_grown(layer, size))
     cancel()
-    there = grown[0]
+    way = grown[0]
     if matte is not None:
-        subject = work_matte(matte, there.shape[:2]) > 0.5
-        cv2.copyTo(grown[1], subject.astype(np.uint8), there)
-    there[..., 0] += (np.arange(picture.width, dtype=np.float32) + 0.5) / picture.width
-    there[..., 1] += 1 - (np.arange(picture.height, dtype=np.float32)[:, None] + 0.5) / picture.height
-    return there
+        subject = work_matte(matte, way.shape[:2]) > 0.5
+        way = way.copy()
+        cv2.copyTo(grown[1], subject.astype(np.uint8), way)
+    x, y, sure = cv2.split(way)
+    height, width = places.shape[1:3]
+    x *= np.float32(1 / width)
+    x += (np.arange(picture.width, dtype=np.float32) + 0.5) / picture.width
+    y *= np.float32(-1 / height)  # t goes up
+    y += 1 - (np.arange(picture.height, dtype=np.float32)[:, None] + 0.5) / picture.height
+    return x, y, sure
 
 
 def _grown(way: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -133,8 +138,10 @@ def _grown(way: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Halfway between two things lies a third. So where the four ways round a place lead apart, their mean gives way to
     that one of them which is nearest to it: the outline is as smooth as the mean is.
     """
-    grown = cv2.resize(way, size, interpolation=cv2.INTER_LINEAR)
     height, width = way.shape[:2]
+    if size == (width, height):
+        return way
+    grown = cv2.resize(way, size, interpolation=cv2.INTER_LINEAR)
     around = np.ones((3, 3), np.uint8)
     right, down = (cv2.dilate(part, around) - cv2.erode(part, around) for part in cv2.split(way)[:2])
     parts = (np.maximum(right, down) > ONE_PLACE).astype(np.uint8)

@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -137,12 +137,15 @@ class Write(Node):
         return color.find_space(color.LINEAR_REC709) or color.resolve_space("scene_linear")
 
     def key_params(self) -> Mapping[str, Any]:
-        return asdict(self.params) | {"conversion": conversion_id(self.working(), self.space())}
+        return vars(self.params) | {"conversion": conversion_id(self.working(), self.space())}
 
     def stamp(self, frame: int) -> str:
         """What the file of a frame says it was made of ("fewstroke:key"): like the node's key, but free of the path."""
+        return self._stamp(self.inputs["image"].key(frame))
+
+    def _stamp(self, image: str) -> str:
         params = {name: value for name, value in self.key_params().items() if name != "path"}
-        return digest("Write", self.VERSION, params, self.inputs["image"].key(frame))
+        return digest("Write", self.VERSION, params, image)
 
     def found(self, frame: int) -> Found:
         """What is in the place of a frame."""
@@ -168,7 +171,7 @@ class Write(Node):
         where = f"frame {frame} ({path.name})"
         refuse_nonfinite(image.pixels, where, path, frame)
         pixels, straight = self._stored(image)
-        spec = self._spec(image, pixels, straight, self.stamp(frame))
+        spec = self._spec(image, pixels, straight, self._stamp(fetch.key("image", frame)))
         cancel()
         _make_folder(path.parent, frame)
         with _moved_into_place(path, where, frame, cancel) as temporary:

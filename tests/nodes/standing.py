@@ -43,6 +43,20 @@ class Footage(Node):
         return self.pictures[frame]
 
 
+class Fetched:
+    """A node's `Fetch` by hand, of whatever frames; without a node there is nothing to fetch."""
+
+    def __init__(self, node: Node | None = None, evaluate: Evaluator | None = None):
+        self._inputs = {} if node is None else node.inputs
+        self._evaluate = evaluate or fresh_evaluator()
+
+    def __call__(self, name: str, frame: int) -> Any:
+        return self._evaluate(self._inputs[name], frame)
+
+    def key(self, name: str, frame: int) -> str:
+        return self._inputs[name].key(frame)
+
+
 def fresh_evaluator() -> Evaluator:
     """One that remembers nothing of other tests, neither in memory nor on disk."""
     return Evaluator(disk=DiskCache(Path(tempfile.gettempdir()), capacity_bytes=0))
@@ -103,9 +117,6 @@ def check_cancel(node: Node, frame: int) -> None:
         for needed in frames:
             inputs(node.inputs[name], needed)
 
-    def fetch(name: str, needed: int) -> Any:
-        return inputs(node.inputs[name], needed)
-
     def evaluate(limit: float) -> int:
         asked = 0
 
@@ -115,7 +126,7 @@ def check_cancel(node: Node, frame: int) -> None:
             if asked > limit:
                 raise CancelledError
 
-        node.evaluate(frame, fetch, cancel)
+        node.evaluate(frame, Fetched(node, inputs), cancel)
         return asked
 
     assert evaluate(float("inf")) > 0

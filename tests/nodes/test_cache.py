@@ -126,6 +126,20 @@ def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
     assert cache.info().bytes <= 4.9 * size
 
 
+@pytest.mark.parametrize(("seconds", "goes"), [(40, "large"), (20, "small")])
+def test_what_is_large_goes_before_what_is_small(tmp_path: Path, seconds: int, goes: str) -> None:
+    """The small one was last used five minutes ago; the large one, ten times its size, 40 or 20 seconds ago."""
+    large, small = np.zeros(10_000), np.zeros(1000)
+    cache = DiskCache(tmp_path, capacity_bytes=large.nbytes + small.nbytes + 500)
+    for key, array, age in ((KEY, large, seconds), (OTHER, small, 300)):
+        cache.put(key, array)
+        used = time.time() - age
+        os.utime(cache._path(key), (used, used))
+    cache.put("2" * 32, small)
+    assert (cache.get(KEY) is None) is (goes == "large")
+    assert (cache.get(OTHER) is None) is (goes == "small")
+
+
 def test_info_and_clear(tmp_path: Path) -> None:
     cache = DiskCache(tmp_path / "not yet there")
     assert cache.info().count == 0 and cache.info().oldest is None

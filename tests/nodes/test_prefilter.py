@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,8 +17,10 @@ from standing import (
 from fewstroke.engine.color import decode, encode
 from fewstroke.engine.errors import ParameterError
 from fewstroke.engine.image import Alpha, Image
+from fewstroke.nodes.cache import DiskCache
 from fewstroke.nodes.motion import Vectors, VectorsParams
 from fewstroke.nodes.prefilter import Prefilter, PrefilterParams
+from fewstroke.nodes.render import Evaluator
 
 HEIGHT, WIDTH = 72, 96
 
@@ -162,7 +165,8 @@ def test_missing_frames_are_left_out() -> None:
     shot = pan(5, frames=7)
     gaps = {t: p for t, p in shot.items() if t not in (3, 5)}
     node = Prefilter(PrefilterParams(radius=2), Footage(gaps))
-    assert node.frames_needed(4) == {
+    grain = node.inputs["grain"]
+    assert grain.frames_needed(4) == {
         "footage": (4,),
         "encoded": (2, 4, 6),
         "motion-2": (4,),
@@ -170,7 +174,19 @@ def test_missing_frames_are_left_out() -> None:
         "cut": (2, 4),
     }
     check_declared(node, 4)
-    assert Prefilter(PrefilterParams(radius=2), Footage(gaps)).frames_needed(1)["encoded"] == (1, 2)
+    check_declared(grain, 4)
+    assert grain.frames_needed(1)["encoded"] == (1, 2)
+
+
+def test_what_is_taken_out_is_kept_for_the_next_time(tmp_path: Path) -> None:
+    """At half the strength as well: then no other frame is read, and the pixels are those of a fresh start."""
+    footage = Footage(pan(10))
+    Evaluator(disk=DiskCache(tmp_path))(Prefilter(PrefilterParams(), footage), 3)
+    footage.reads.clear()
+    half = Prefilter(PrefilterParams(strength=0.5), footage)
+    again = Evaluator(disk=DiskCache(tmp_path))(half, 3)
+    assert footage.reads == [3]
+    assert np.array_equal(again.pixels, fresh_evaluator()(half, 3).pixels)
 
 
 @pytest.mark.parametrize("alpha", [Alpha.PREMULTIPLIED, Alpha.STRAIGHT])
@@ -239,8 +255,9 @@ def test_standing() -> None:
     node = Prefilter(PrefilterParams(), footage)
     check_keys(lambda params: Prefilter(params, footage), PrefilterParams(), 3, strength=0.5)
     check_order(node, tuple(node.frames()))
-    check_declared(node, 1)
-    check_cancel(node, 3)
+    for made in (node, node.inputs["grain"]):
+        check_declared(made, 1)
+        check_cancel(made, 3)
     check_identity(Prefilter(PrefilterParams(strength=0), footage), 3)
 
 

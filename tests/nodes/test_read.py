@@ -13,6 +13,7 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 from av.video.stream import VideoStream
+from standing import Fetched
 
 from fewstroke.engine import color
 from fewstroke.engine.errors import ColorError, FrameMissingError, ImageError, ParameterError
@@ -22,7 +23,7 @@ from fewstroke.nodes.read import FramePattern, Read, ReadParams
 
 
 def picture(path, frame: int = 1, **params) -> Image:
-    return Read(ReadParams(str(path), **params)).evaluate(frame, lambda name, frame: None, never)
+    return Read(ReadParams(str(path), **params)).evaluate(frame, Fetched(), never)
 
 
 def half(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -97,7 +98,7 @@ def test_a_missing_frame_says_which_there_are(save, rng):
     for frame in (1001, 1002, 1003, 1006):
         path = save(f"plate.{frame}.exr", half(rng, 2, 2, 3))
     read = Read(ReadParams(str(path.with_name("plate.####.exr"))))
-    for ask in (read.key, lambda frame: read.evaluate(frame, lambda name, frame: None, never)):
+    for ask in (read.key, lambda frame: read.evaluate(frame, Fetched(), never)):
         with pytest.raises(
             FrameMissingError, match=r"frame 1005 \(plate\.1005\.exr\) is not on disk: .* has 1001-1003,1006"
         ) as caught:
@@ -105,7 +106,7 @@ def test_a_missing_frame_says_which_there_are(save, rng):
         assert caught.value.frame == 1005 and caught.value.path == path.with_name("plate.1005.exr")
     # It may be rendered later.
     save("plate.1005.exr", half(rng, 2, 2, 3))
-    read.evaluate(1005, lambda name, frame: None, never)
+    read.evaluate(1005, Fetched(), never)
 
 
 def test_no_file_at_all_names_a_similar_one(tmp_path):
@@ -421,7 +422,7 @@ def test_permission_denied(save, rng):
     path = save("a.exr", half(rng, 2, 2, 3))
     read = Read(ReadParams(str(path)))
     with no_rights(path):
-        for ask in (read.key, lambda frame: read.evaluate(frame, lambda name, frame: None, never)):
+        for ask in (read.key, lambda frame: read.evaluate(frame, Fetched(), never)):
             with pytest.raises(ImageError, match="permission denied; check its rights"):
                 ask(1)
 
@@ -482,7 +483,7 @@ def test_any_frame_of_a_movie_is_that_of_sequential_decoding(tmp_path, capfd, na
     read = Read(ReadParams(str(path)))
     assert read.frames().frames == tuple(range(1, 41)) and len(sequential) == 40
     for frame in (40, 1, 23, 24, 25, 2, 12, 13, 39):
-        image = read.evaluate(frame, lambda name, frame: None, never)
+        image = read.evaluate(frame, Fetched(), never)
         codes = color.convert(image.pixels, read.working(), read.space()) * 255
         distances = [np.abs(codes - other.astype(np.float32)).mean() for other in sequential]
         assert int(np.argmin(distances)) == frame - 1
@@ -519,7 +520,7 @@ def test_untagged_video_is_rec709_in_hd_and_rec601_in_sd(tmp_path, height, red, 
     r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
     expected = [r, (y - red * r - blue * b) / (1 - red - blue), b]
     read = Read(ReadParams(str(tmp_path / "a.mkv")))
-    image = read.evaluate(1, lambda name, frame: None, never)
+    image = read.evaluate(1, Fetched(), never)
     found = color.convert(image.pixels, read.working(), read.space())
     np.testing.assert_allclose(found[5, 5], expected, atol=1.1 / 255)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import OpenImageIO as oiio
 import pytest
+from standing import Fetched
 
 from fewstroke.engine import color
 from fewstroke.engine.digest import digest
@@ -115,7 +116,7 @@ def test_metadata_and_attributes(tmp_path, rng):
     assert str(next(a.type for a in spec.extra_attribs if a.name == "smpte:TimeCode")) == "timecode"
     assert spec["fewstroke:model"] == "cat" and spec["fewstroke:key"] == node.stamp(7)
     # And through Read again.
-    again = Read(ReadParams(str(tmp_path / "a.exr"))).evaluate(1, lambda name, frame: None, never).metadata
+    again = Read(ReadParams(str(tmp_path / "a.exr"))).evaluate(1, Fetched(), never).metadata
     assert dict(again) == metadata | {"PixelAspectRatio": 1.0}
 
 
@@ -193,7 +194,7 @@ def test_alpha_survives_a_round_trip(tmp_path, rng, name):
     pixels = rng.random((8, 9, 4), np.float32)
     pixels[..., :3] *= pixels[..., 3:]
     path = write(tmp_path / name, Image(pixels, Alpha.PREMULTIPLIED), depth="uint16")
-    image = Read(ReadParams(str(path), working=color.LINEAR_REC709)).evaluate(1, lambda name, frame: None, never)
+    image = Read(ReadParams(str(path), working=color.LINEAR_REC709)).evaluate(1, Fetched(), never)
     found = image.pixels.copy()
     if image.alpha is Alpha.STRAIGHT:
         found[..., :3] *= found[..., 3:]
@@ -266,7 +267,7 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path, rng, error):
             raise error
 
     with pytest.raises(error):
-        node.evaluate(1, lambda name, frame: image, cancel)
+        node.evaluate(1, Fetched(node), cancel)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.0001.exr"]
     assert (tmp_path / "a.0001.exr").read_bytes() == b"the old frame"
 
@@ -282,7 +283,8 @@ def test_temporary_files_are_in_no_sequence(tmp_path, rng):
                     Read(ReadParams(str(tmp_path / pattern))).frames()
             seen.append((1,))
 
-    Write(WriteParams(str(tmp_path / "a.#.exr")), image=Given(image)).evaluate(1, lambda name, frame: image, cancel)
+    node = Write(WriteParams(str(tmp_path / "a.#.exr")), image=Given(image))
+    node.evaluate(1, Fetched(node), cancel)
     assert seen
 
 
@@ -366,6 +368,7 @@ from fewstroke.engine.errors import ImageError
 from fewstroke.engine.image import Image
 from fewstroke.nodes.node import Node
 from fewstroke.nodes.read import Read, ReadParams
+from fewstroke.nodes.render import Evaluator
 from fewstroke.nodes.write import Write, WriteParams
 
 source, folder = sys.argv[1:]
@@ -373,7 +376,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 for suffix in ("exr", "png", "jpg", "tif", "dpx", "hdr"):
     node = Write(WriteParams(f"{folder}/a.{suffix}"), image=Read(ReadParams(source)))
     try:
-        node.evaluate(1, lambda name, frame: node.inputs["image"].evaluate(1, None, lambda: None), lambda: None)
+        Evaluator()(node, 1)
     except ImageError as error:
         print(error)
 """
