@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ class CacheInfo:
     oldest: float | None
 
 
-_MAGIC = b"fewstroke artefact 1\n"
+_MAGIC = b"fewstroke artefact 2\n"
 _DIGEST = 32
 _SUFFIX = ".artefact"
 _LOCK = ".lock.tmp"
@@ -110,7 +111,7 @@ class DiskCache:
     Aggarwal, Wolf and Yu, "Caching on the World Wide Web", IEEE TKDE 1999. To make a megabyte of a registration took
     130 ms, of flow 55, of grain 30; but the grain of a shot at 4K would by itself fill the folder, and drive them out.
 
-    A file is the magic line, the digest of key and body, and the array as NumPy's .npy (never a pickle). One that is
+    A file is the magic line, a checksum of key and body, and the array as NumPy's .npy (never a pickle). One that is
     damaged counts as absent and is deleted. Where the folder cannot be written, one warning goes to the logger
     "fewstroke.cache" (which Python prints unless told otherwise), nothing is written any more, and no call fails.
     """
@@ -269,12 +270,19 @@ def _locked(file: IO[bytes]) -> bool:
 def _pack(key: str, array: np.ndarray) -> bytes:
     body = io.BytesIO()
     np.lib.format.write_array(body, array, allow_pickle=False)
-    return _MAGIC + digest(key, body.getvalue()).encode() + body.getvalue()
+    return _heading(key, body.getbuffer()) + body.getbuffer()
 
 
 def _unpack(key: str, content: bytes) -> np.ndarray:
     """Raises ValueError unless this is exactly what `_pack` made under the same key."""
-    body = content[len(_MAGIC) + _DIGEST :]
-    if content[: len(_MAGIC) + _DIGEST] != _MAGIC + digest(key, body).encode():
+    start = len(_MAGIC) + _DIGEST
+    if content[:start] != _heading(key, memoryview(content)[start:]):
         raise ValueError("its checksum is wrong")
-    return np.lib.format.read_array(io.BytesIO(body), allow_pickle=False)
+    body = io.BytesIO(content)
+    body.seek(start)
+    return np.lib.format.read_array(body, allow_pickle=False)
+
+
+def _heading(key: str, body: memoryview) -> bytes:
+    # A CRC notices what disks and networks do to a file, in a sixth of the time that a digest of it takes.
+    return _MAGIC + digest(key, len(body), zlib.crc32(body)).encode()

@@ -29,7 +29,7 @@ from .warp import enlarged
 
 @dataclass(frozen=True)
 class PrefilterParams:
-    """strength  0 leaves the footage alone, 1 filters fully, between them the two are mixed
+    """strength  0 leaves the footage alone, 1 filters fully, between them the two are mixed, as light
     radius    frames before and after that are averaged, 0 or more; 2 for common noise, up to 5 for heavy noise
     noise     standard deviation of the noise in 1/255 of the encoded value (0..1); 0: measured in every frame
     spatial   radius in pixels of the filter in space, 0 for none
@@ -51,7 +51,7 @@ class GrainParams:
 
 
 class Grain(Temporal):
-    """The footage's noise: what the full filter takes out of the encoded, straight picture, float16 (H, W, 3).
+    """The footage's noise: what the full filter takes out of the straight, scene-linear picture, float16 (H, W, 3).
 
     Half floats, as a frame at 4K takes 50 MB of them; they are exact to 0.05 % of the noise.
 
@@ -81,7 +81,7 @@ class Grain(Temporal):
 class Prefilter(Node):
     """Footage with less noise and the same edges. Scene-linear in and out; alpha passes through untouched.
 
-    Inputs as of `Temporal`. The inputs "encoded" and "grain" are made here.
+    Inputs as of `Temporal`. The input "grain" is made here.
     """
 
     VERSION = 4
@@ -96,37 +96,24 @@ class Prefilter(Node):
             raise ParameterError("the prefilter's radius, spatial radius and noise cannot be negative: use 0 or more")
         super().__init__(params, footage=footage, vectors=vectors)
         grain = Grain(GrainParams(params.radius, params.noise, params.spatial), footage, vectors)
-        self.inputs = {**self.inputs, "encoded": Encoded(footage), "grain": grain}
+        self.inputs = {**self.inputs, "grain": grain}
 
     def identity(self, frame: int) -> tuple[str, int] | None:
         return ("footage", frame) if self.params.strength == 0 else None
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
-        return dict.fromkeys(("footage", "encoded", "grain"), (frame,))
+        return dict.fromkeys(("footage", "grain"), (frame,))
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
-        image = fetch("footage", frame)
-        return _without(image, fetch("encoded", frame), fetch("grain", frame), self.params.strength, cancel)
-
-
-def _without(image: Image, encoded: np.ndarray, grain: np.ndarray, strength: float, cancel: Cancel) -> Image:
-    """The picture with so much of its grain taken out of it."""
-    straight = unpremultiply(image)
-    cancel()
-    rgb = np.empty_like(encoded)
-
-    def take_out_band(top: int) -> None:
-        rows = slice(top, top + BAND)
-        source = straight[rows]
-        rgb[rows] = decode(encoded[rows] - np.float32(strength) * grain[rows])
-        # `decode` ends where half floats end; a brighter pixel of a float file stays what it is.
-        if np.abs(source).max() > _LARGEST:
-            np.copyto(rgb[rows], source, where=np.abs(source) > _LARGEST)
-
-    in_parallel(take_out_band, range(0, len(rgb), BAND), cancel)
-    if image.pixels.shape[2] == 1:
-        return image.with_pixels(np.ascontiguousarray(rgb[:, :, :1]))
-    return with_rgb(image, rgb)
+        image: Image = fetch("footage", frame)
+        grain: np.ndarray = fetch("grain", frame)
+        straight = unpremultiply(image)
+        cancel()
+        rgb = straight - np.float32(self.params.strength) * grain
+        cancel()
+        if image.pixels.shape[2] == 1:
+            return image.with_pixels(np.ascontiguousarray(rgb[:, :, :1]))
+        return with_rgb(image, rgb)
 
 
 _LARGEST = np.finfo(np.float16).max
@@ -143,7 +130,10 @@ def _grain(center: np.ndarray, neighbours: list[Neighbour], params: GrainParams,
         change, residual = _average_in_time(center[rows], [n.rows(rows) for n in neighbours], noise[rows])
         if params.spatial:
             change += _smooth_in_space(center[rows] + change, residual, params.spatial)
-        grain[top : top + BAND] = -change[own]
+        # As a difference of decoded values, so that where nothing changes nothing is taken out, nor of what is brighter
+        # than they can be.
+        taken = decode(center[rows][own]) - decode(center[rows][own] + change[own])
+        grain[top : top + BAND] = np.clip(taken, -_LARGEST, _LARGEST)
 
     in_parallel(filter_band, range(0, len(center), BAND), cancel)
     return grain
