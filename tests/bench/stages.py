@@ -2,8 +2,8 @@
 
     python tests/bench/stages.py [--footage 'plate.####.exr' --keyframe 1001] [--frames 6] [--rounds 3]
 
-Renders frames in order with the default graph, once with an empty cache and once with the motion in it, and prints what
-each kind of node took by itself, medians over rounds. The network has untrained weights, which are as fast as any.
+Renders frames in order with the default graph, once with an empty cache and once again, with what that has kept, and
+prints what each kind of node took by itself, medians over rounds. The network has untrained weights, which are as fast as any.
 Without --footage the demo's frames are enlarged to 960x540.
 
 The roofline (Williams et al. 2009): the multiply-adds and the least traffic with memory of the network's convolutions,
@@ -73,7 +73,7 @@ def enlarged(folder: Path) -> str:
 
 
 def stages(footage: str, keyframe: int, count: int, folder: Path) -> list[dict[str, float]]:
-    """Milliseconds per frame of each kind of node: with an empty cache, and with the motion in it."""
+    """Milliseconds per frame of each kind of node: with an empty cache, and painted again."""
     plate = Read(ReadParams(footage))
     (folder / "m.onnx").write_bytes(exported("shown"))
     painted = Stylize(
@@ -155,7 +155,7 @@ def main() -> None:
     print(
         f"{os.cpu_count()} cores, {cv2.getNumThreads()} threads, {options.rounds} rounds, medians, {width}x{height}\n"
     )
-    print("| ms a frame | first time | motion in the cache |\n| --- | --- | --- |")
+    print("| ms a frame | first time | painted again |\n| --- | --- | --- |")
     names = sorted(rounds[0][0], key=lambda name: -rounds[0][0][name])
     cells = [[statistics.median(r[run].get(name, 0.0) for r in rounds) for run in (0, 1)] for name in names]
     for name, row in zip(names, cells, strict=True):
