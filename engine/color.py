@@ -135,6 +135,13 @@ def convert(pixels: np.ndarray, source: str, target: str) -> np.ndarray:
     return result
 
 
+def brightness(pixels: np.ndarray) -> np.ndarray:
+    """The mean of a picture's three channels, float32 (H, W), in whatever values: to compare by, not to show."""
+    return cv2.transform(pixels, _MEAN)
+
+
+_MEAN = np.full((1, 3), 1 / 3, np.float32)
+
 # The working curve. Up to 1 it is the sRGB transfer function (IEC 61966-2-1), so the usual painting reaches the
 # network, and its losses, in the code values that the artist chose. Above 1 it goes on, with the same slope, as the
 # eighth root of the same power: the brightest half float, 65504, lies at 7.6, and nothing clips. Negative values

@@ -12,6 +12,7 @@ Lengths are pixels of the working size, chosen on three rendered shots with know
 import cv2
 import numpy as np
 
+from ..engine.color import brightness
 from .warp import warp
 
 SEEN = 0.5
@@ -50,7 +51,7 @@ def settled(way: np.ndarray, sure: np.ndarray, here: np.ndarray, there: np.ndarr
     camera, seen = camera_motion(way, sure), sure > SEEN
     if camera is None or np.median(_lengths(way - camera)[seen]) > FOLLOWED:
         return way
-    here, there = (cv2.transform(picture, np.full((1, 3), 1 / 3, np.float32)) for picture in (here, there))
+    here, there = (brightness(picture) for picture in (here, there))
     found, left = _squares(way, here, there), _squares(camera, here, there)
     noise = cv2.GaussianBlur(found, (0, 0), 2 * NEARBY)
     noise = np.minimum(noise, 2 * np.median(noise[seen])) + np.float32(GRAIN**2)

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..engine.image import Image
 from .guide import REFERENCE_HEIGHT, WorkPicture, work_flow
-from .lookalikes import BLUR, GRAIN, LIGHT, agreement
+from .likeness import Colors, agreement
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
 from .places import Places
@@ -62,7 +62,7 @@ class Consensus(Temporal):
     places   the `Places`
     vectors  as of `Places`
 
-    The input "picture" is made here.
+    The input "colors" is made here.
     """
 
     VERSION = 2
@@ -73,7 +73,7 @@ class Consensus(Temporal):
 
     def __init__(self, params: ConsensusParams, footage: Node, places: Places, vectors: Vectors | None = None):
         super().__init__(params, footage, vectors, places=places)
-        self.inputs = {**self.inputs, "picture": WorkPicture(footage)}
+        self.inputs = {**self.inputs, "colors": Colors(WorkPicture(footage))}
         self._keyframe = places.params.keyframe
 
     def offsets(self, frame: int) -> list[int]:
@@ -82,7 +82,7 @@ class Consensus(Temporal):
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         asked = tuple(sorted({frame, *(frame + offset for offset in self.offsets(frame))}))
-        return {**super().frames_needed(frame), "places": asked, "picture": asked}
+        return {**super().frames_needed(frame), "places": asked, "colors": asked}
 
     def identity(self, frame: int) -> tuple[str, int] | None:
         return None if self.offsets(frame) else ("places", frame)
@@ -90,12 +90,12 @@ class Consensus(Temporal):
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         footage: Image = fetch("footage", frame)
         own: np.ndarray = fetch("places", frame)
-        here = self._colors(frame, fetch)
+        here = fetch("colors", frame)
         others = []
         for offset in self.neighbours(frame, fetch, cancel):
             cancel()
             flow = work_flow(fetch(f"motion{offset:+d}", frame), footage.pixels.shape)
-            same = agreement(here, warp(self._colors(frame + offset, fetch), flow), light=LIGHT, blur=BLUR)
+            same = agreement(here, warp(fetch("colors", frame + offset), flow))
             weight = same * inside(flow) * np.float32(FARTHER ** (abs(offset) - 1))
             others.append((weight, flow, fetch("places", frame + offset)))
         if not others:  # all beyond a cut
@@ -105,9 +105,6 @@ class Consensus(Temporal):
             cancel()
             layers.append(_agreed(places, [(weight, flow, other[index]) for weight, flow, other in others]))
         return np.stack(layers)
-
-    def _colors(self, frame: int, fetch: Fetch) -> np.ndarray:
-        return cv2.GaussianBlur(fetch("picture", frame), (0, 0), GRAIN)
 
 
 def _agreed(own: np.ndarray, others: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -24,6 +24,7 @@ import numpy as np
 
 from ..engine.frames import FrameRange
 from .guide import dominant_motion, work_flow, work_matte
+from .likeness import Colors, agreement
 from .motion import Flow, FlowParams, Vectors
 from .node import Cancel, Fetch, Node
 from .warp import compose, positions, warp, within
@@ -64,49 +65,12 @@ PIECE = 12
 
 DOUBT = 0.5
 """Places that are less sure are looked for elsewhere."""
-GRAIN = 1.0
-"""Standard deviation over which sensor noise is smoothed before pictures are compared, pixels of the working size."""
-LIGHT = 3.0
-"""Standard deviation over which light is taken to be even, pixels of the working size."""
-BLUR = 2.0
-"""Standard deviation of what softens the confidence, and the difference that it is made of, pixels of the working size:
-to what training shows the network."""
 
 WINDOW = 6.0
 """Standard deviation over which a look-alike must agree, pixels of the working size: about a brush stroke."""
 
-DIFFERENCE = 0.06
-"""Agreement falls off as exp(-(difference / DIFFERENCE)^2) with the differences of single pixels, encoded, ..."""
-TONE = 0.03
-"""... and of what is broader, where a colour is another thing sooner."""
-SHADE = 1.4
-"""What is broad may be brighter by this factor, encoded, about twice in scene-linear light: the light has changed. With
-the registration's own idea of agreement, which knows no light, a head that had begun to turn was hardly copied: of
-`bust` after 300 steps psnr rises from 21.6 to 22.2 (inside the subject from 17.8 to 18.9)."""
 LIKE_SHADE, LIKE_TONE = 1.2, 0.02
-"""The same for look-alikes, which have no motion to speak for them."""
-DARKEST = 0.01
-"""Below this, encoded, nothing is said of factors."""
-
-
-def agreement(
-    first: np.ndarray, second: np.ndarray, *, light: float, blur: float, shade: float = SHADE, tone: float = TONE
-) -> np.ndarray:
-    """How far two pictures (h, w, 3), encoded, agree but for their light: float32 (h, w), 0..1.
-
-    light  standard deviation over which light is taken to be even, pixels
-    blur   that over which finer differences are averaged
-    """
-    broad, other = (cv2.GaussianBlur(picture, (0, 0), light) for picture in (first, second))
-    gain = cv2.transform(broad, _MEAN) / np.maximum(cv2.transform(other, _MEAN), np.float32(DARKEST))
-    gain = cv2.merge([np.clip(gain, 1 / shade, shade)] * 3)
-    colors = cv2.transform(cv2.absdiff(broad, gain * other), _MEAN)
-    fine = cv2.transform(cv2.absdiff(first - broad, gain * (second - other)), _MEAN)
-    fine = cv2.GaussianBlur(fine, (0, 0), blur)
-    return np.exp(-np.square(colors / np.float32(tone)) - np.square(fine / np.float32(DIFFERENCE)))
-
-
-_MEAN = np.full((1, 3), 1 / 3, np.float32)
+"""As in likeness.py, for look-alikes, which have no motion to speak for them."""
 
 
 def anchors(there: FrameRange, key: int, frame: int) -> list[int]:
@@ -174,19 +138,19 @@ class LookAlikes(Node):
     How far it is from each pixel to there, x (right) and y (down) in pixels, and 1, or 0 where there is no such place.
     Also where a way leads back: it may not be believed in other frames, as when a shadow passes.
 
-    picture  frames at the working size
+    colors   frames at the working size
     way      the ways back into the key frame (L layers, as of `Register`)
     matte    the subject's coverage, where there are two layers: each has its look-alikes within itself
     """
 
     VERSION = 4
     ARTEFACT = True
-    INPUTS = ("picture", "way")
+    INPUTS = ("colors", "way")
     OPTIONAL_INPUTS = ("matte",)
     params: LookAlikesParams
 
-    def __init__(self, params: LookAlikesParams, picture: Node, way: Node, matte: Node | None = None):
-        super().__init__(params, picture=picture, way=way, matte=matte)
+    def __init__(self, params: LookAlikesParams, colors: Colors, way: Node, matte: Node | None = None):
+        super().__init__(params, colors=colors, way=way, matte=matte)
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         both = tuple(sorted({frame, self.params.keyframe}))
@@ -196,7 +160,7 @@ class LookAlikes(Node):
         return cv2.__version__
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
-        here, there = (cv2.GaussianBlur(fetch("picture", f), (0, 0), GRAIN) for f in (frame, self.params.keyframe))
+        here, there = fetch("colors", frame), fetch("colors", self.params.keyframe)
         result = []
         for layer, way in enumerate(fetch("way", frame)):
             covers = [np.ones(here.shape[:2], np.float32)] * 2
@@ -218,7 +182,7 @@ def _choose(
     height, width = here.shape[:2]
     if not way.any():  # lost, as over a cut
         return np.zeros_like(way)
-    known = way[..., 2] * agreement(here, warp(there, way[..., :2]), light=LIGHT, blur=BLUR)
+    known = way[..., 2] * agreement(here, warp(there, way[..., :2]))
     columns, rows = max(1, width // COARSE), max(1, height // COARSE)
     scale = np.array([columns / width, rows / height], np.float32)
     seen, other = (

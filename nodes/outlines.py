@@ -12,6 +12,7 @@ Lengths are pixels of the working size; the constants were chosen on three rende
 import cv2
 import numpy as np
 
+from ..engine.color import brightness
 from .node import Cancel
 from .warp import within
 
@@ -83,10 +84,9 @@ def _difference(
     across, down = (np.resize(axis.astype(np.float32), (lines, _LINE)) for axis in (x, y))
     found = cv2.remap(there, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     found = found.reshape(-1, 3)[: len(rows)]
-    difference = cv2.transform(cv2.absdiff(found, colors)[:, None], _MEAN).ravel()
+    difference = brightness(cv2.absdiff(found, colors)[:, None]).ravel()
     difference[~within(x, y, there.shape)] = np.inf
     return difference
 
 
 _LINE = 256
-_MEAN = np.full((1, 3), 1 / 3, np.float32)

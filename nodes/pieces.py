@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 
 from .guide import REFERENCE_HEIGHT, dominant_motion
-from .lookalikes import BLUR, DARKEST, SHADE, plane
+from .likeness import BLUR, DARKEST, SHADE
+from .lookalikes import plane
 from .node import Cancel
 from .warp import compose, inside, within
 

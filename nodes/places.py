@@ -15,14 +15,11 @@ from ..engine.image import Image
 from .camera import settled
 from .carried import Carried, CarriedParams
 from .guide import Register, RegisterParams, WorkPicture, work_flow, work_matte
+from .likeness import BLUR, Colors, agreement
 from .lookalikes import (
-    BLUR,
     DOUBT,
-    GRAIN,
-    LIGHT,
     LookAlikes,
     LookAlikesParams,
-    agreement,
     anchors,
     choice_of,
     stepping,
@@ -70,7 +67,7 @@ class Places(Temporal):
 
     Each frame finds all this by itself; frames agree on it afterwards (nodes/consensus.py).
 
-    Inputs as of `Guide`. The inputs "picture", "way", "alike", "step+1", "step-1" and "carried" are made here; the
+    Inputs as of `Guide`. The inputs "colors", "way", "alike", "step+1", "step-1" and "carried" are made here; the
     registration behind that of the guide's key frame is the same artefact as the guide's.
     """
 
@@ -86,12 +83,12 @@ class Places(Temporal):
         if vectors is not None:
             params = replace(params, radius=0)
         super().__init__(params, footage=footage, vectors=vectors, matte=None if vectors else matte)
-        key, picture, subject = params.keyframe, WorkPicture(footage), self.inputs.get("matte")
+        key, colors, subject = params.keyframe, Colors(WorkPicture(footage)), self.inputs.get("matte")
         registration = Register(RegisterParams(key, params.interval), footage, matte, vectors)
-        way = WayBack(WayBackParams(key), registration, picture)
-        alike = LookAlikes(LookAlikesParams(key), picture, way, subject)
+        way = WayBack(WayBackParams(key), registration, colors)
+        alike = LookAlikes(LookAlikesParams(key), colors, way, subject)
         carried = {"carried": Carried(CarriedParams(key), footage)} if vectors is None else {}
-        made = {"picture": picture, "way": way, "alike": alike, **carried}
+        made = {"colors": colors, "way": way, "alike": alike, **carried}
         self.inputs = {**self.inputs, **made, **stepping(footage, vectors)}
 
     def offsets(self, frame: int) -> list[int]:
@@ -101,7 +98,7 @@ class Places(Temporal):
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         compared = tuple(sorted({frame, self.params.keyframe}))
         needed = super().frames_needed(frame)
-        needed |= {name: compared for name in ("picture", "matte") if name in self.inputs}
+        needed |= {name: compared for name in ("colors", "matte") if name in self.inputs}
         needed["way"] = tuple(sorted((frame, *(frame + offset for offset in self.offsets(frame)))))
         needed["alike"] = tuple(self._anchors(frame))
         for anchor in needed["alike"]:
@@ -143,8 +140,7 @@ class Places(Temporal):
         return np.stack(layers)
 
     def _seen(self, frame: int, fetch: Fetch) -> "_Seen":
-        colors = cv2.GaussianBlur(fetch("picture", frame), (0, 0), GRAIN)
-        return _Seen(colors, fetch("matte", frame) if "matte" in self.inputs else None)
+        return _Seen(fetch("colors", frame), fetch("matte", frame) if "matte" in self.inputs else None)
 
 
 @dataclass(frozen=True)
@@ -181,7 +177,7 @@ def _confidence(
     layer      0 for the background, 1 for the subject, where there is a matte
     tolerant   whether doubts as narrow as SPECKLE are dropped, or else all of them widened
     """
-    sure = laid * agreement(here.colors, warp(there.colors, way), light=LIGHT, blur=BLUR)
+    sure = laid * agreement(here.colors, warp(there.colors, way))
     if there.subject is not None:
         subject = warp(work_matte(there.subject, sure.shape), way)
         sure = sure * (subject if layer else 1 - subject)

@@ -12,7 +12,7 @@ from .node import Cancel, Known, Node, never
 from .write import Found, Write
 
 LATEST_BYTES = 256 << 20
-"""What some thirty frames ask for, up to the working size, and twelve at 1080p: their artefacts take 8 and 20 MB each."""
+"""What some thirty frames ask for up to the working size, and twelve at 1080p: they take 8 and 20 MB each."""
 
 
 class Evaluator:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..engine.color import brightness
 from .warp import positions
 
 REACH = 4
@@ -42,8 +43,8 @@ class Slopes:
     @classmethod
     def of(cls, colors: np.ndarray) -> "Slopes":
         """colors  float32 (h, w, 3), encoded"""
-        brightness = cv2.transform(colors, np.full((1, 3), 1 / 3, np.float32))
-        right, down = (cv2.Sobel(brightness, cv2.CV_32F, *way, ksize=3, scale=1 / 8) for way in ((1, 0), (0, 1)))
+        grey = brightness(colors)
+        right, down = (cv2.Sobel(grey, cv2.CV_32F, *way, ksize=3, scale=1 / 8) for way in ((1, 0), (0, 1)))
         return cls(right, down, cv2.magnitude(right, down))
 
     def across(self) -> np.ndarray:

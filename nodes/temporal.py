@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from ..engine.color import encode
+from ..engine.color import brightness, encode
 from ..engine.image import unpremultiply
 from .motion import Cut, Flow, FlowParams, Vectors
 from .node import Cancel, Fetch, Node
@@ -200,7 +200,7 @@ def measure_noise(center: np.ndarray, neighbours: list[Neighbour], given: float 
         rows = slice(top, top + _BLOCK)
         energies = _energies(center[rows], [n.rows(rows).pixels for n in near])
         powers += [_blocks(energy).ravel() for energy in energies]
-        tones += [_blocks(_brightness(center[rows])).ravel()] * len(energies)
+        tones += [_blocks(brightness(center[rows])).ravel()] * len(energies)
     power, tone = np.concatenate(powers), np.concatenate(tones)
 
     order = np.argsort(tone, kind="stable")
@@ -211,12 +211,8 @@ def measure_noise(center: np.ndarray, neighbours: list[Neighbour], given: float 
     # is enough.
     height, width = center.shape[:2]
     small = cv2.resize(center, (-(-width // _COARSE), -(-height // _COARSE)), interpolation=cv2.INTER_AREA)
-    noise = np.interp(cv2.blur(_brightness(small), (3, 3)), curve_tones, curve).astype(np.float32)
+    noise = np.interp(cv2.blur(brightness(small), (3, 3)), curve_tones, curve).astype(np.float32)
     return cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _brightness(pixels: np.ndarray) -> np.ndarray:
-    return cv2.transform(pixels, np.full((1, 3), 1 / 3, np.float32))
 
 
 def _energies(center: np.ndarray, near: list[np.ndarray]) -> list[np.ndarray]:
@@ -231,7 +227,7 @@ def _energies(center: np.ndarray, near: list[np.ndarray]) -> list[np.ndarray]:
 
 def _mean_square(values: np.ndarray) -> np.ndarray:
     """Of the three channels: float32 (H, W)."""
-    return _brightness(cv2.multiply(values, values))
+    return brightness(cv2.multiply(values, values))
 
 
 def _blocks(values: np.ndarray) -> np.ndarray:

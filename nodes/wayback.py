@@ -6,8 +6,8 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from .guide import Register, WorkPicture
-from .lookalikes import GRAIN
+from .guide import Register
+from .likeness import Colors
 from .node import Cancel, Fetch, Node
 from .outlines import settled_outlines
 
@@ -23,26 +23,24 @@ class WayBack(Node):
     """For every pixel of a frame its way back into the key frame: float32 (L, h, w, 3), layers as of `Register`.
 
     x (right) and y (down) in pixels of the working size, and how far anything of the key frame has come to lie there,
-    0..1. "picture" shows both frames at that size, which decide on the outlines (nodes/outlines.py).
+    0..1. "colors" shows both frames at that size, which decide on the outlines (nodes/outlines.py).
     """
 
     VERSION = 3
-    INPUTS: ClassVar[tuple[str, ...]] = ("registration", "picture")
+    INPUTS: ClassVar[tuple[str, ...]] = ("registration", "colors")
     params: WayBackParams
 
-    def __init__(self, params: WayBackParams, registration: Register, picture: WorkPicture):
-        super().__init__(params, registration=registration, picture=picture)
+    def __init__(self, params: WayBackParams, registration: Register, colors: Colors):
+        super().__init__(params, registration=registration, colors=colors)
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
-        return {"registration": (frame,), "picture": tuple(sorted({frame, self.params.keyframe}))}
+        return {"registration": (frame,), "colors": tuple(sorted({frame, self.params.keyframe}))}
 
     def key_extra(self, frame: int) -> str:
         return cv2.__version__
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
-        here, there = (
-            cv2.GaussianBlur(fetch("picture", shown), (0, 0), GRAIN) for shown in (frame, self.params.keyframe)
-        )
+        here, there = fetch("colors", frame), fetch("colors", self.params.keyframe)
         layers = []
         for deformation in fetch("registration", frame):
             cancel()

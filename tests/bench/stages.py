@@ -3,8 +3,8 @@
     python tests/bench/stages.py [--footage 'plate.####.exr' --keyframe 1001] [--frames 6] [--rounds 3]
 
 Renders frames in order with the default graph, once with an empty cache and once again, with what that has kept, and
-prints what each kind of node took by itself, medians over rounds. The network has untrained weights, which are as fast as any.
-Without --footage the demo's frames are enlarged to 960x540.
+prints what each kind of node took by itself, medians over rounds. The network has untrained weights, which are as fast
+as any. Without --footage the demo's frames are enlarged to 960x540.
 
 The roofline (Williams et al. 2009): the multiply-adds and the least traffic with memory of the network's convolutions,
 against what a large matrix product and a large copy reach here; it cannot be faster than the slower of the two.

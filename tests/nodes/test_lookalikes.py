@@ -9,7 +9,8 @@ from test_guide import HEIGHT, WIDTH, square, texture
 from fewstroke.engine.frames import FrameRange
 from fewstroke.engine.image import Image
 from fewstroke.nodes.guide import Register, RegisterParams, WorkPicture
-from fewstroke.nodes.lookalikes import ANCHORS, LookAlikes, LookAlikesParams, agreement, anchors
+from fewstroke.nodes.likeness import Colors, agreement
+from fewstroke.nodes.lookalikes import ANCHORS, LookAlikes, LookAlikesParams, anchors
 from fewstroke.nodes.render import Evaluator
 from fewstroke.nodes.stmap import STMap, STMapParams
 from fewstroke.nodes.wayback import WayBack, WayBackParams
@@ -41,9 +42,9 @@ def _mask() -> np.ndarray:
 
 
 def node(footage: Footage, matte: Footage | None = None) -> LookAlikes:
-    picture = WorkPicture(footage)
-    way = WayBack(WayBackParams(KEY), Register(RegisterParams(KEY), footage, matte), picture)
-    return LookAlikes(LookAlikesParams(KEY), picture, way, matte)
+    colors = Colors(WorkPicture(footage))
+    way = WayBack(WayBackParams(KEY), Register(RegisterParams(KEY), footage, matte), colors)
+    return LookAlikes(LookAlikesParams(KEY), colors, way, matte)
 
 
 def places(
@@ -173,6 +174,6 @@ def test_stands(layers: bool) -> None:
 
 def test_the_key_frame_changes_the_key() -> None:
     footage = leaves()
-    picture = WorkPicture(footage)
-    way = WayBack(WayBackParams(KEY), Register(RegisterParams(KEY), footage), picture)
-    check_keys(lambda params: LookAlikes(params, picture, way), LookAlikesParams(KEY), 9)
+    colors = Colors(WorkPicture(footage))
+    way = WayBack(WayBackParams(KEY), Register(RegisterParams(KEY), footage), colors)
+    check_keys(lambda params: LookAlikes(params, colors, way), LookAlikesParams(KEY), 9)

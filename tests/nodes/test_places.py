@@ -43,5 +43,5 @@ def test_there_is_a_layer_for_the_subject_too() -> None:
 def test_a_key_frame_and_exact_motion_need_no_neighbours(frames: tuple[int, ...]) -> None:
     node = NODES["vectors" if frames else "plain"](PlacesParams(5))
     for frame in (5, *frames):
-        assert set(node.frames_needed(frame)["picture"]) == {5, frame}
+        assert set(node.frames_needed(frame)["colors"]) == {5, frame}
         assert "cut" not in node.frames_needed(frame)

@@ -1,0 +1,74 @@
+"""How alike two frames look: what decides whether a way from one to the other is believed."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from ..engine.color import brightness
+from .guide import WorkPicture
+from .node import Cancel, Fetch, Node
+
+GRAIN = 1.0
+"""Standard deviation over which sensor noise is smoothed before pictures are compared, pixels of the working size."""
+LIGHT = 3.0
+"""Standard deviation over which light is taken to be even, pixels of the working size."""
+BLUR = 2.0
+"""Standard deviation of what softens the confidence, and the difference that it is made of, pixels of the working size:
+to what training shows the network."""
+
+DIFFERENCE = 0.06
+"""Agreement falls off as exp(-(difference / DIFFERENCE)^2) with the differences of single pixels, encoded, ..."""
+TONE = 0.03
+"""... and of what is broader, where a colour is another thing sooner."""
+SHADE = 1.4
+"""What is broad may be brighter by this factor, encoded, about twice in scene-linear light: the light has changed. With
+the registration's own idea of agreement, which knows no light, a head that had begun to turn was hardly copied: of
+`bust` after 300 steps psnr rises from 21.6 to 22.2 (inside the subject from 17.8 to 18.9)."""
+DARKEST = 0.01
+"""Below this, encoded, nothing is said of factors."""
+
+
+@dataclass(frozen=True)
+class ColorsParams:
+    """There are none."""
+
+
+class Colors(Node):
+    """A frame as it is compared with others: float32 (h, w, 3), encoded, at the working size, sensor noise smoothed. A
+    node, so that it is made only once."""
+
+    INPUTS: ClassVar[tuple[str, ...]] = ("picture",)
+
+    def __init__(self, picture: WorkPicture):
+        super().__init__(ColorsParams(), picture=picture)
+
+    def key_extra(self, frame: int) -> str:
+        return cv2.__version__
+
+    def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
+        return cv2.GaussianBlur(fetch("picture", frame), (0, 0), GRAIN)
+
+
+def agreement(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    light: float = LIGHT,
+    blur: float = BLUR,
+    shade: float = SHADE,
+    tone: float = TONE,
+) -> np.ndarray:
+    """How far two pictures (h, w, 3), encoded, agree but for their light: float32 (h, w), 0..1.
+
+    light  standard deviation over which light is taken to be even, pixels
+    blur   that over which finer differences are averaged
+    """
+    broad, other = (cv2.GaussianBlur(picture, (0, 0), light) for picture in (first, second))
+    gain = brightness(broad) / np.maximum(brightness(other), np.float32(DARKEST))
+    gain = cv2.merge([np.clip(gain, 1 / shade, shade)] * 3)
+    colors = brightness(cv2.absdiff(broad, gain * other))
+    fine = brightness(cv2.absdiff(first - broad, gain * (second - other)))
+    fine = cv2.GaussianBlur(fine, (0, 0), blur)
+    return np.exp(-np.square(colors / np.float32(tone)) - np.square(fine / np.float32(DIFFERENCE)))
