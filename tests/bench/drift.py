@@ -33,7 +33,7 @@ from fewstroke.nodes.warp import compose, warp
 
 
 def fresh() -> Evaluator:
-    return Evaluator(disk=DiskCache(Path(tempfile.gettempdir()), capacity_bytes=0))
+    return Evaluator(disk=DiskCache(Path(tempfile.gettempdir()) / "fewstroke-drift", capacity_bytes=0))
 
 
 def true_displacements(folder: Path, key: int, last: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:

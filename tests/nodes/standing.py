@@ -1,5 +1,6 @@
 """What must hold of every node, as plain functions over any node. Tests of a node call them with their own examples."""
 
+import atexit
 import dataclasses
 import random
 import tempfile
@@ -57,9 +58,13 @@ class Fetched:
         return self._inputs[name].key(frame)
 
 
+_locks = tempfile.TemporaryDirectory()
+atexit.register(_locks.cleanup)
+
+
 def fresh_evaluator() -> Evaluator:
     """One that remembers nothing of other tests, neither in memory nor on disk."""
-    return Evaluator(disk=DiskCache(Path(tempfile.gettempdir()), capacity_bytes=0))
+    return Evaluator(disk=DiskCache(Path(_locks.name), capacity_bytes=0))
 
 
 def array_of(result: Any) -> np.ndarray:
