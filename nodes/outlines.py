@@ -6,13 +6,17 @@ place: the strokes from there stand along it as a row of dots. So where ways dif
 places round it, as PatchMatch passes on what it found (Barnes et al., "PatchMatch: A Randomized Correspondence
 Algorithm for Structural Image Editing", SIGGRAPH 2009, 3.2), and takes one that brings a likelier colour.
 
-Lengths are pixels of the working size; the constants were chosen on three rendered shots with known motion.
+And what is left as a splinter, when all ways of finding a place have been tried, is not believed.
+
+Lengths are pixels of the working size; the constants were chosen on three rendered shots with known motion, those of
+splinters on four and their pictures (tests/bench/README.md).
 """
 
 import cv2
 import numpy as np
 
 from ..engine.color import brightness
+from .likeness import BLUR
 from .node import Cancel
 from .warp import within
 
@@ -34,6 +38,16 @@ LAID = 0.3
 HOLE = 9
 """Holes as wide as this, where nothing came to lie, are left alone: what is like them there is chance, and another
 thing in every frame."""
+
+SPLINTER = 7
+"""Splinters are narrower than this."""
+
+STRANGE = 0.05
+"""From this difference on, encoded, what a place leads to may be of another thing."""
+
+APART = 8.0
+"""From so far on, within the width of a splinter, ways lead to different things. Where they do not, an edge is a little
+off, which the network sees for itself."""
 
 MEDIANS = 3
 """So many medians of 5x5 smooth what was chosen, and keep its edges."""
@@ -70,6 +84,28 @@ def settled_outlines(way: np.ndarray, here: np.ndarray, there: np.ndarray, cance
     for _ in range(MEDIANS):
         right, down = cv2.medianBlur(right, 5), cv2.medianBlur(down, 5)
     return cv2.merge([right, down, laid])
+
+
+def without_splinters(way: np.ndarray, here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """A way back that is not sure of splinters: float32 (h, w, 3).
+
+    Where ways that were found differently meet, what is left between them may lead anywhere, and a crumb of a car would
+    lie on the wall. Doubts as narrow as that are dropped elsewhere (places.py), but these are no edges that are a
+    little off: what is there and what they lead to differ, and so do the ways beside.
+
+    way          float32 (h, w, 3): x, y, and how sure it is, 0..1
+    here, there  as of `settled_outlines`
+    """
+    shape, square = way.shape[:2], np.ones((SPLINTER, SPLINTER), np.uint8)
+    rows, columns = (axis.ravel() for axis in np.indices(shape))
+    difference = _difference(here.reshape(-1, 3), there, rows, columns, way.reshape(-1, 3)).reshape(shape)
+    strange = (difference > STRANGE).astype(np.uint8)
+    strange -= cv2.morphologyEx(strange, cv2.MORPH_OPEN, square)
+    right, down, sure = cv2.split(way)
+    apart = np.maximum(*(cv2.dilate(part, square) - cv2.erode(part, square) for part in (right, down)))
+    strange[apart < APART] = 0
+    splinters = cv2.dilate(strange, np.ones((3, 3), np.uint8)).astype(np.float32)
+    return cv2.merge([right, down, sure * (1 - cv2.GaussianBlur(splinters, (0, 0), BLUR))])
 
 
 def _difference(

@@ -6,7 +6,7 @@ import pytest
 from test_camera import HEIGHT, WIDTH, X, Y, errors, seen_from, soft
 
 from fewstroke.nodes.node import never
-from fewstroke.nodes.outlines import settled_outlines
+from fewstroke.nodes.outlines import settled_outlines, without_splinters
 
 DISC = (X - 150) ** 2 + (Y - 90) ** 2 < 40**2
 MOVED = (X - 162) ** 2 + (Y - 85) ** 2 < 40**2
@@ -90,3 +90,36 @@ def test_any_size(rng: np.random.Generator, shape: tuple[int, int]) -> None:
     found = settled_outlines(way, here, there, never)
     assert found.shape == way.shape and np.isfinite(found).all()
     np.testing.assert_array_equal(settled_outlines(np.zeros_like(way), here, there, never), 0)
+
+
+def seam(rng: np.random.Generator, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A plain wall that was led to in two ways; between them so many columns lead to a disc of another colour. The
+    frame, the key frame, the way, and which columns these are."""
+    wall = 0.3 + soft(rng, 2, 0.01, 3)
+    there = np.where(DISC[..., None], np.float32(0.7), wall).astype(np.float32)
+    between = np.broadcast_to((X >= 60) & (60 + width > X), (HEIGHT, WIDTH))
+    to_disc = np.dstack([150.0 - X, 90.0 - Y]).astype(np.float32)
+    led = np.where((X < 60)[..., None], np.zeros(2), np.array([-40, 0]))
+    way = np.dstack([np.where(between[..., None], to_disc, led), SEEN]).astype(np.float32)
+    return wall.astype(np.float32), there, way, between
+
+
+def test_a_splinter_between_two_ways_is_doubted(rng: np.random.Generator) -> None:
+    here, there, way, between = seam(rng, 4)
+    found = without_splinters(way, here, there)
+    np.testing.assert_array_equal(found[..., :2], way[..., :2])
+    assert found[between, 2].max() < 0.4
+    far = cv2.dilate((between | DISC).astype(np.uint8), np.ones((41, 41), np.uint8)) == 0
+    np.testing.assert_array_equal(found[far], way[far])
+
+
+def test_what_is_broad_is_no_splinter(rng: np.random.Generator) -> None:
+    here, there, way, between = seam(rng, 20)
+    inner = cv2.erode(between.astype(np.uint8), np.ones((1, 17), np.uint8)) > 0
+    np.testing.assert_array_equal(without_splinters(way, here, there)[inner], way[inner])
+
+
+def test_an_edge_that_is_a_little_off_is_no_splinter(rng: np.random.Generator) -> None:
+    here, there, _ = scene(rng)
+    way = np.dstack([np.broadcast_to(BEHIND + 1, (HEIGHT, WIDTH, 2)), SEEN]).astype(np.float32)
+    np.testing.assert_array_equal(without_splinters(way, here, there), way)
