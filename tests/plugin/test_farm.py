@@ -263,7 +263,8 @@ def test_what_was_prepared_is_not_worked_out_again(shot: Path, tmp_path: Path) -
     prepared = run(COMMAND, "prepare", shot / "shot.json", "--frames", "2-3", FEWSTROKE_CACHE=str(cache))
     assert prepared.returncode == 0 and "2 frames prepared" in prepared.stderr and not (shot / "out").exists()
     kept = sorted(cache.rglob("*.artefact"))
-    assert len(kept) == 7  # motion from 2 to 1 and 3, and from 3 to 2 and 4, and whether there are cuts between these
+    # Motion from 2 to 1 and 3, and from 3 to 2 and 4, whether there are cuts between these, and the grain of 2 and 3.
+    assert len(kept) == 9
     run(COMMAND, "render", shot / "shot.json", "--frames", "2-3", FEWSTROKE_CACHE=str(cache))
     assert sorted(cache.rglob("*.artefact")) == kept
 
