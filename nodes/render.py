@@ -155,7 +155,7 @@ def prepare_frames(
     cancel: Cancel = never,
     evaluator: Evaluator | None = None,
 ) -> Iterator[FrameDone]:
-    """As `render_frames`, but works out only the artefacts (motion, registrations, places), into the disk cache.
+    """As `render_frames`, but works out only the artefacts (motion, registrations, places, grain), into the disk cache.
 
     Results say how many a frame asks for.
     """

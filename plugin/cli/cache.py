@@ -1,4 +1,4 @@
-"""`fewstroke cache`: what is kept of flow fields and registrations."""
+"""`fewstroke cache`: what is kept of flow fields, registrations and grain."""
 
 import time
 from typing import Annotated
@@ -13,7 +13,7 @@ from .output import output
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Delete it: costs time, no pixel.")] = False,
 ) -> None:
-    """Show or clear the cache of motion and registrations."""
+    """Show or clear the cache of motion, registrations and grain."""
     disk = DiskCache()
     facts = disk.clear() if clear else disk.info()
     did = "deleted from" if clear else "in"

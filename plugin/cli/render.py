@@ -95,7 +95,7 @@ def prepare(
     path_mapping: PathRules = None,
     jobs: Jobs = None,
 ) -> None:
-    """Work out motion and registrations of frames into the cache, so that rendering them finds them there."""
+    """Work out motion, registrations and grain of frames into the cache, so that rendering them finds them there."""
     prepare_sequence(saved(graph, map_, path_mapping), frames=frames, chunk=chunk, jobs=jobs)
 
 
