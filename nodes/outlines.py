@@ -6,10 +6,10 @@ place: the strokes from there stand along it as a row of dots. So where ways dif
 places round it, as PatchMatch passes on what it found (Barnes et al., "PatchMatch: A Randomized Correspondence
 Algorithm for Structural Image Editing", SIGGRAPH 2009, 3.2), and takes one that brings a likelier colour.
 
-And what is left as a splinter, when all ways of finding a place have been tried, is not believed.
+And what is left as a splinter, when all ways of finding a place have been tried, is not believed, nor all of a seam.
 
 Lengths are pixels of the working size; the constants were chosen on three rendered shots with known motion, those of
-splinters on four and their pictures (tests/bench/README.md).
+splinters and seams on six and their pictures (tests/bench/README.md).
 """
 
 import cv2
@@ -46,8 +46,11 @@ STRANGE = 0.05
 """From this difference on, encoded, what a place leads to may be of another thing."""
 
 APART = 8.0
-"""From so far on, within the width of a splinter, ways lead to different things. Where they do not, an edge is a little
+"""From so far on, ways side by side lead to different things. Where those beside a splinter do not, an edge is a little
 off, which the network sees for itself."""
+
+EVEN = 0.04
+"""Within 5x5 pixels of a seam what is seen differs by less than this, encoded."""
 
 MEDIANS = 3
 """So many medians of 5x5 smooth what was chosen, and keep its edges."""
@@ -65,8 +68,7 @@ def settled_outlines(way: np.ndarray, here: np.ndarray, there: np.ndarray, cance
     filled = cv2.morphologyEx(missing, cv2.MORPH_OPEN, np.ones((HOLE, HOLE), np.uint8)) == 0
     for reach in REACHES:
         cancel()
-        square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-        right, down = (cv2.dilate(part, square) - cv2.erode(part, square) for part in cv2.split(way)[:2])
+        right, down = (_range(part, 2 * reach + 1) for part in cv2.split(way)[:2])
         rows, columns = np.nonzero((np.maximum(right, down) > DIFFERENT) & filled)
         colors, best = here[rows, columns], way[rows, columns]
         most = _difference(colors, there, rows, columns, best) - np.float32(BETTER)
@@ -102,10 +104,29 @@ def without_splinters(way: np.ndarray, here: np.ndarray, there: np.ndarray) -> n
     strange = (difference > STRANGE).astype(np.uint8)
     strange -= cv2.morphologyEx(strange, cv2.MORPH_OPEN, square)
     right, down, sure = cv2.split(way)
-    apart = np.maximum(*(cv2.dilate(part, square) - cv2.erode(part, square) for part in (right, down)))
-    strange[apart < APART] = 0
+    strange[np.maximum(*(_range(part, SPLINTER) for part in (right, down))) < APART] = 0
     splinters = cv2.dilate(strange, np.ones((3, 3), np.uint8)).astype(np.float32)
     return cv2.merge([right, down, sure * (1 - cv2.GaussianBlur(splinters, (0, 0), BLUR))])
+
+
+def without_seams(way: np.ndarray, here: np.ndarray) -> np.ndarray:
+    """A way back that is less sure of seams: float32 (h, w, 3).
+
+    Where places beside each other lead far apart, brush strokes end, too. That shows where what is seen is even, as a
+    wall that was put together of two pieces; so there the network has a part in it.
+
+    way, here  as of `without_splinters`
+    """
+    right, down, sure = cv2.split(way)
+    torn = np.maximum(*(_range(part, 3) for part in (right, down))) > APART
+    seams = (torn & (brightness(_range(here, 5)) < EVEN)).astype(np.float32)
+    return cv2.merge([right, down, sure * (1 - cv2.GaussianBlur(seams, (0, 0), BLUR))])
+
+
+def _range(picture: np.ndarray, width: int) -> np.ndarray:
+    """By how much values differ within squares of so many pixels."""
+    square = np.ones((width, width), np.uint8)
+    return cv2.dilate(picture, square) - cv2.erode(picture, square)
 
 
 def _difference(

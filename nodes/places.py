@@ -27,7 +27,7 @@ from .lookalikes import (
 )  # fmt: skip
 from .motion import Vectors
 from .node import Cancel, Fetch, Node
-from .outlines import without_splinters
+from .outlines import without_seams, without_splinters
 from .pieces import lost_pieces
 from .rims import Slopes, mirrored, outlived
 from .temporal import Temporal
@@ -61,8 +61,8 @@ class Places(Temporal):
     (nodes/lookalikes.py). It is believed less than the place itself, of which another key frame may know. And what has
     moved too far to be followed is looked for, turned and shifted, among what nothing leads to (nodes/pieces.py).
 
-    The key frame's paint beside an edge is not taken where the edge is gone (nodes/rims.py), and splinters between ways
-    that were found differently are not believed (nodes/outlines.py).
+    The key frame's paint beside an edge is not taken where the edge is gone (nodes/rims.py). Splinters between ways
+    that were found differently are not believed, and seams less (nodes/outlines.py).
 
     What only the camera moves, or nothing does, goes where that takes it (nodes/camera.py). The renderer's motion does
     not err, and is left as it is.
@@ -73,7 +73,7 @@ class Places(Temporal):
     registration behind that of the guide's key frame is the same artefact as the guide's.
     """
 
-    VERSION = 4
+    VERSION = 5
     ARTEFACT = True
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
@@ -139,7 +139,8 @@ class Places(Temporal):
             layer = _layer(way, own, carried, [choice[index] for choice in choices], here, there, index)
             whole = _with_pieces(layer, own, beside, here, there, index, cancel).likelier()
             whole = _without_old_rims(whole, here, there, index)
-            layers.append(without_splinters(whole, here.colors, there.colors))
+            whole = without_splinters(whole, here.colors, there.colors)
+            layers.append(without_seams(whole, here.colors))
         return np.stack(layers)
 
     def _seen(self, frame: int, fetch: Fetch) -> "_Seen":

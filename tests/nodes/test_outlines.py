@@ -6,7 +6,7 @@ import pytest
 from test_camera import HEIGHT, WIDTH, X, Y, errors, seen_from, soft
 
 from fewstroke.nodes.node import never
-from fewstroke.nodes.outlines import settled_outlines, without_splinters
+from fewstroke.nodes.outlines import settled_outlines, without_seams, without_splinters
 
 DISC = (X - 150) ** 2 + (Y - 90) ** 2 < 40**2
 MOVED = (X - 162) ** 2 + (Y - 85) ** 2 < 40**2
@@ -123,3 +123,24 @@ def test_an_edge_that_is_a_little_off_is_no_splinter(rng: np.random.Generator) -
     here, there, _ = scene(rng)
     way = np.dstack([np.broadcast_to(BEHIND + 1, (HEIGHT, WIDTH, 2)), SEEN]).astype(np.float32)
     np.testing.assert_array_equal(without_splinters(way, here, there), way)
+
+
+def test_a_seam_on_an_even_wall_is_believed_less(rng: np.random.Generator) -> None:
+    here, _, way, _ = seam(rng, 0)
+    found = without_seams(way, here)
+    np.testing.assert_array_equal(found[..., :2], way[..., :2])
+    assert found[:, 59:61, 2].max() < 0.8
+    far = (X < 45) | (X > 75)
+    np.testing.assert_array_equal(found[np.broadcast_to(far, SEEN.shape)], way[np.broadcast_to(far, SEEN.shape)])
+
+
+def test_an_outline_that_is_seen_is_no_seam(rng: np.random.Generator) -> None:
+    here, _, way = scene(rng)
+    np.testing.assert_array_equal(without_seams(way, here), way)
+
+
+def test_a_way_that_bends_has_no_seams(rng: np.random.Generator) -> None:
+    here = (0.3 + soft(rng, 2, 0.01, 3)).astype(np.float32)
+    way = np.dstack([np.broadcast_to(2.0 * X, SEEN.shape), np.broadcast_to(-1.5 * Y, SEEN.shape), SEEN])
+    way = way.astype(np.float32)
+    np.testing.assert_array_equal(without_seams(way, here), way)
