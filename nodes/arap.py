@@ -151,7 +151,7 @@ def _codes(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _telling(picture: np.ndarray) -> np.ndarray:
-    """The mixture of red, green and blue that a picture's things differ most in: float32 (3,).
+    """The mixture of red, green and blue that a picture's things differ most in: float32 (3,), 0 or more, of sum 1.
 
     That of luma is blind where a green thing stands before a red one as bright. This is the principal component of how
     colours change from place to place, as of Di Zenzo, "A note on the gradient of a multi-image" (CVGIP 1986), on
@@ -165,8 +165,9 @@ def _telling(picture: np.ndarray) -> np.ndarray:
     slopes = np.stack([cv2.Scharr(small, cv2.CV_64F, *along) for along in ((1, 0), (0, 1))])
     # einsum adds in a fixed order; a matrix product may not, with another number of threads.
     _, axes = np.linalg.eigh(np.einsum("ayxi,ayxj->ij", slopes, slopes))
-    main = axes[:, -1] / np.abs(axes[:, -1]).sum()
-    return (main if main.sum() > 0 else -main).astype(np.float32)
+    main = axes[:, -1] * np.copysign(1, axes[:, -1].sum())
+    main = np.maximum(main, 0)  # a difference of colours would lose what is seen in all of them, as most texture is
+    return (main / main.sum()).astype(np.float32)
 
 
 def _texture(codes: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from fewstroke.engine.errors import CancelledError
-from fewstroke.nodes.arap import _BONDS, _solve, agreement, register
+from fewstroke.nodes.arap import _BONDS, _solve, _telling, agreement, register
 
 HEIGHT, WIDTH = 144, 192
 X, Y = np.meshgrid(np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32))
@@ -158,6 +158,18 @@ def test_colours_as_bright_as_each_other_are_told_apart() -> None:
     there = visible(truth)
     assert np.linalg.norm(displacement - truth, axis=2)[there].mean() < 0.05
     assert sure[there].mean() > 0.95
+
+
+def test_texture_counts_beside_strong_colours() -> None:
+    """Red and green squares, as bright as each other, with a texture of light, which their difference would not show."""
+    y, x = np.mgrid[:512, :512] // 48
+    red = ((x + y) % 2)[..., None] * np.array([0.6, -0.18, 0], np.float32) + np.array([0.2, 0.4, 0.3], np.float32)
+    canvas = (red * (1 + 0.3 * (texture(12)[..., :1] - 0.5))).astype(np.float32)
+    mixture = _telling(seen(canvas, X, Y))
+    assert mixture.min() >= 0 and np.isclose(mixture.sum(), 1)
+    truth, x, y = rigid(5, 7.6, -4.1)
+    displacement, _ = register(seen(canvas, X, Y), seen(canvas, x, y))
+    assert np.linalg.norm(displacement - truth, axis=2)[visible(truth)].mean() < 0.1
 
 
 def test_black_and_small_pictures_stay_still() -> None:
