@@ -161,7 +161,7 @@ def test_colours_as_bright_as_each_other_are_told_apart() -> None:
 
 
 def test_texture_counts_beside_strong_colours() -> None:
-    """Red and green squares, as bright as each other, with a texture of light, which their difference would not show."""
+    """Red and green squares, as bright as each other, and a texture of light, which their difference would not show."""
     y, x = np.mgrid[:512, :512] // 48
     red = ((x + y) % 2)[..., None] * np.array([0.6, -0.18, 0], np.float32) + np.array([0.2, 0.4, 0.3], np.float32)
     canvas = (red * (1 + 0.3 * (texture(12)[..., :1] - 0.5))).astype(np.float32)
