@@ -130,22 +130,29 @@ def test_confidence_is_high_where_seen_and_low_where_hidden() -> None:
 
 
 def test_mattes_keep_layers_apart() -> None:
-    """Each layer follows its own content, and beyond its matte goes on as that content does."""
-    back, front = texture(9), texture(10)
+    """Each layer follows its own content, and beyond its matte goes on as that content does: how well it does so where
+    nothing of it is seen is up to chance, so it is the mean of many shots."""
     matte = np.zeros((2, HEIGHT, WIDTH), np.float32)
-    frames = []
     for index, shift in enumerate((0, 10)):
         matte[index, 40:100, 60 + shift : 130 + shift] = 1
-        cover = matte[index][..., None]
-        frames.append(seen(front, X - shift, Y) * cover + seen(back, X + shift / 2, Y) * (1 - cover))
-    subject, _ = register(*frames, source_matte=matte[0], target_matte=matte[1])
-    background, _ = register(*frames, source_matte=1 - matte[0], target_matte=1 - matte[1])
-    assert np.abs(subject[44:96, 64:126] - [10, 0]).mean() < 0.1
-    error = np.abs(background - [-5, 0]).mean(axis=2)
     seen_in_both = (matte[0] == 0) & (np.roll(matte[1], 5, axis=1) == 0)
     middle = np.s_[8:-8, 12:-12]
-    assert error[middle][seen_in_both[middle]].mean() < 0.05
-    assert error[middle][~seen_in_both[middle]].mean() < 1  # nothing is seen there: it follows what is round it
+    errors = []
+    for seed in range(40):
+        back, front = texture(seed), texture(100 + seed)
+        frames = [
+            np.where(cover[..., None] > 0, seen(front, X - shift, Y), seen(back, X + shift / 2, Y))
+            for cover, shift in zip(matte, (0, 10), strict=True)
+        ]
+        subject, _ = register(*frames, source_matte=matte[0], target_matte=matte[1])
+        background, _ = register(*frames, source_matte=1 - matte[0], target_matte=1 - matte[1])
+        error = np.abs(background - [-5, 0]).mean(axis=2)[middle]
+        own = np.abs(subject[44:96, 64:126] - [10, 0]).mean()
+        errors.append((own, error.mean(), error[seen_in_both[middle]].mean()))
+    own, beyond, seen_part = np.mean(errors, axis=0)
+    assert own < 0.1
+    assert beyond < 0.1
+    assert seen_part < 0.05
 
 
 def test_colours_as_bright_as_each_other_are_told_apart() -> None:
