@@ -12,8 +12,8 @@ What differs from the 2009 paper, and why:
   each round only has to find what the last one missed. Where nothing is known, features tell the rigid part first.
 - Rigidity is the energy of Sorkine and Alexa, "As-Rigid-As-Possible Surface Modeling" (SGP 2007), solved exactly,
   instead of averaged square by square: empty regions follow their surroundings in one step, however large they are.
-  It is rigid but for one scale, which all of the lattice takes from what most of it does: as a camera comes nearer,
-  everything grows.
+  It is rigid but for growth, as what comes nearer grows. Each point begins with the rotation and growth that the
+  matches round it plainly show, or else with those of the whole picture, and keeps that growth.
 - The lattice is soft where the picture has an edge, and tears where sure matches disagree, so that a thing that moves
   drags along as little as possible of what is behind it.
 
@@ -60,6 +60,21 @@ OUTLIER = 3.0
 """Pixels between a match and where its surroundings take it, from which on it is disbelieved: at the outline of a thing
 that moves, matching carries a rim of the background along."""
 
+LIGHT = (64.0, 32.0, 16.0, 16.0)
+"""Codes of 255 off from which on a place is disbelieved that tells how the light has changed, from coarse to fine."""
+LEAST_CONTRAST = 10.0
+"""Standard deviation, in codes of 255, of pictures that tell little of how their contrast has changed."""
+
+TURN = 0.05
+"""By how much things turn (radians) or grow (natural logarithm) otherwise than the whole picture before half of it is
+believed: it is noise that makes the background tremble."""
+TURN_AROUND = 3.0
+"""Standard deviation of the surroundings, in lattice points, whose matches show how a point turns ..."""
+TURN_DOUBT = 0.025
+"""... and what counts there, in sure pairs of points, for turning with the picture."""
+PARTED = 8.0
+"""Pixels out of the arrangement of the whole picture, from which on two points tell little of how things turn."""
+
 LOOSE = 1e-5
 """What is left of a bond across an edge or a tear: next to nothing, yet no part of the lattice is ever undetermined."""
 
@@ -89,7 +104,8 @@ def register(
     Returns (displacement, confidence): float32 (H, W, 2), pixels, x right and y down (what lies at x in `source` lies
     at x + displacement[x] in `target`), and float32 (H, W), 0..1, how surely it is seen there.
     """
-    codes, target_codes = _codes(source, target)
+    greys, target_greys = _greys(source, target)
+    codes = _codes(greys)
     lattice = _Lattice.over(source)
     texture = _texture(codes)
     weight = texture**2 / (texture**2 + np.float32(TEXTURE) ** 2)
@@ -97,21 +113,22 @@ def register(
         weight = weight * source_matte
     cancel()
     if initial is None or trust is None:
-        known = _rigid_guess(codes, target_codes, source_matte, target_matte)
+        known = _rigid_guess(codes, _codes(target_greys), source_matte, target_matte)
         memory = np.zeros_like(weight)
     else:
         known = initial
         memory = trust * weight * np.float32(MEMORY)
     displacement = known
     for _ in range(rounds):
+        target_codes = _codes(_relit(greys, target_greys, displacement, source_matte))
         matched, confidence = _match(codes, target_codes, displacement, cancel)
         if target_matte is not None:
             confidence = confidence * warp(target_matte, matched)
         certainty = confidence * weight
         share = certainty / np.maximum(certainty + memory, np.float32(1e-9))
         observed = known + cv2.merge([share, share]) * (matched - known)
-        displacement = lattice.fit(observed, certainty + memory, cancel)
-    sure = _agreement(codes, target_codes, displacement)
+        displacement = lattice.fit(observed, certainty + memory, cancel, turning=initial is not None)
+    sure = _agreement(codes, _codes(_relit(greys, target_greys, displacement, source_matte)), displacement)
     if source_matte is not None and target_matte is not None:
         sure = sure * source_matte * warp(target_matte, displacement)
     return displacement, sure
@@ -119,7 +136,8 @@ def register(
 
 def agreement(source: np.ndarray, target: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     """How far the two pictures agree under a displacement: float32 (H, W), 0..1; 0 where it leads out of it."""
-    return _agreement(*_codes(source, target), displacement)
+    greys, target_greys = _greys(source, target)
+    return _agreement(_codes(greys), _codes(_relit(greys, target_greys, displacement, None)), displacement)
 
 
 def _agreement(source: np.ndarray, target: np.ndarray, displacement: np.ndarray) -> np.ndarray:
@@ -139,15 +157,49 @@ def _falling(squares: np.ndarray, scale: float) -> np.ndarray:
     return cv2.exp(np.maximum(squares, LEAST_EXPONENT))
 
 
-def _codes(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 8-bit greys that DIS takes: two uint8 (H, W), on one scale that spans the source's range."""
+def _greys(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is compared: two greys, float32 (H, W), on one scale on which 0 to 255 spans the source's range."""
     mixture = _telling(source)[None]
     greys = [cv2.transform(picture, mixture) for picture in (source, target)]
     low, high = np.percentile(greys[0], (0.5, 99.5))
     # Hardly any contrast is not stretched: that would be noise.
     scale = np.float32(255 / max(high - low, 0.1))
-    codes = [np.rint(np.clip((grey - np.float32(low)) * scale, 0, 255)).astype(np.uint8) for grey in greys]
-    return codes[0], codes[1]
+    return (greys[0] - np.float32(low)) * scale, (greys[1] - np.float32(low)) * scale
+
+
+def _codes(greys: np.ndarray) -> np.ndarray:
+    """The 8-bit greys that DIS takes."""
+    return np.rint(np.clip(greys, 0, 255)).astype(np.uint8)
+
+
+def _relit(greys: np.ndarray, target: np.ndarray, displacement: np.ndarray, matte: np.ndarray | None) -> np.ndarray:
+    """The target's greys in the source's light: with the mean and contrast that what lies there has in the source.
+
+    So a shot that fades, or whose exposure flickers, is matched as well as any other. Means and deviations are of small
+    pictures, reweighted: what differs by more than LIGHT is another thing.
+    """
+    height, width = greys.shape
+    size = max(1, width // SPACING), max(1, height // SPACING)
+    seen = inside(displacement).astype(np.float32)
+    if matte is not None:
+        seen = seen * matte
+    here, there, within = (
+        cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (greys, warp(target, displacement), seen)
+    )
+    kept = within > 0.9
+    if not kept.any():
+        return target
+    y, x = here[kept].astype(np.float64), there[kept].astype(np.float64)
+    contrast, offset = 1.0, float(np.median(y - x))
+    for miss in LIGHT:
+        believed = 1 / np.square(1 + np.square((y - contrast * x - offset) / miss))
+        mean_y, mean_x = np.average(y, weights=believed), np.average(x, weights=believed)
+        spread_y = np.average(np.square(y - mean_y), weights=believed)
+        spread_x = np.average(np.square(x - mean_x), weights=believed)
+        # The ratio of deviations, no regression: that takes contrast away where places are still off.
+        contrast = float(np.sqrt((spread_y + LEAST_CONTRAST**2) / (spread_x + LEAST_CONTRAST**2)))
+        offset = float(mean_y - contrast * mean_x)
+    return target * np.float32(contrast) + np.float32(offset)
 
 
 def _telling(picture: np.ndarray) -> np.ndarray:
@@ -314,21 +366,21 @@ class _Lattice:
         shares /= shares.sum(axis=0)
         return cls((height, width), points, bonds, (top, left), shares)
 
-    def fit(self, observed: np.ndarray, certainty: np.ndarray, cancel: Cancel) -> np.ndarray:
+    def fit(self, observed: np.ndarray, certainty: np.ndarray, cancel: Cancel, *, turning: bool) -> np.ndarray:
         """Regularise: the displacement, float32 (H, W, 2), that follows `observed` as far as `certainty` says.
 
         Minimises, over the points' places Q and rotations R in turn,
           sum_i c_i |Q_i + R_i (p_i' - p_i) - q_i'|^2 + STIFFNESS sum_ij b_ij |Q_i - Q_j - (R_i + R_j)/2 (p_i - p_j)|^2
-        where p_i' is the centre of what was observed round point i, c_i its certainty and q_i' where that is now. All R
-        have the common scale.
+        where p_i' is the centre of what was observed round point i, c_i its certainty and q_i' where that is now. R_i
+        is a rotation times the growth that is found to begin with.
         """
         centers, places, weight = self._gather(observed, certainty)
         offsets = centers - self.points
         arms = [self.points[first][0, 0] - self.points[second][0, 0] for first, second in _BONDS]
         bonds = self.bonds
-        # To begin with, one for all: that of single points is as wrong as the outlines of what moves still are.
-        turn = _common(centers, places, weight)
-        rotation = np.full(places.shape, turn)
+        common = _common(centers, places, weight)
+        rotation = self._turns(centers, places, weight, common) if turning else np.full(places.shape, common)
+        growth = np.abs(rotation)
         believed = weight
         result = places
         for _ in range(LOCAL_GLOBAL_STEPS):
@@ -344,7 +396,7 @@ class _Lattice:
                 right[second] -= pull
             result = _solve([STIFFNESS * bond for bond in bonds], believed, right)
             now = [result[first] - result[second] for first, second in _BONDS]
-            rotation = abs(turn) * _rotations(arms, now, bonds, result.shape)
+            rotation = growth * _rotations(arms, now, bonds, result.shape)
             strains = [
                 _squared(is_now - was) * (SPACING / abs(arm)) ** 2
                 for is_now, was, arm in zip(now, turned, arms, strict=True)
@@ -356,6 +408,26 @@ class _Lattice:
             miss = _squared(result + rotation * offsets - places)
             believed = weight / np.square(1 + miss / OUTLIER**2)
         return self._spread(result, rotation)
+
+    def _turns(self, before: np.ndarray, after: np.ndarray, weight: np.ndarray, common: complex) -> np.ndarray:
+        """How what lies round each point has turned and grown, by its matches, as one complex number (h, w).
+
+        Least squares over the pairs round it, as far as it is sure and differs from how all the picture turns.
+        """
+        turned, spread = np.zeros(after.shape, np.complex128), np.zeros(after.shape)
+        for (first, second), bond in zip(_BONDS, self.bonds, strict=True):
+            was, now = before[first] - before[second], after[first] - after[second]
+            sure = bond * np.sqrt(weight[first] * weight[second]) / (1 + _squared(now - common * was) / PARTED**2) ** 2
+            turn, length = sure * np.conj(was) * now, sure * _squared(was)
+            for part in (first, second):
+                turned[part] += turn
+                spread[part] += length
+        planes = cv2.merge([np.real(turned), np.imag(turned), spread])
+        real, imaginary, spread = cv2.split(cv2.GaussianBlur(planes, (0, 0), TURN_AROUND))
+        doubt = TURN_DOUBT * SPACING**2
+        away = np.log((real + 1j * imaginary + doubt * common) / ((spread + doubt) * common))
+        away *= 1 / (1 + TURN**2 / np.maximum(_squared(away), 1e-12))
+        return common * np.exp(away)
 
     def _gather(self, observed: np.ndarray, certainty: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Per point: weighted mean of the pixels of its square (h, w), of their places (h, w), and the weight."""

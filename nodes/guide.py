@@ -92,7 +92,7 @@ class _Registration(Node):
     Inputs called "picture", "step+1" and so on are made here, as results of their own; they are no links of a graph.
     """
 
-    VERSION = 9
+    VERSION = 10
     ARTEFACT = True
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")

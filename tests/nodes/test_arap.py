@@ -117,6 +117,41 @@ def test_a_good_start_finds_more_than_none() -> None:
     assert np.linalg.norm(displacement - truth, axis=2)[visible(truth)].mean() < 0.3
 
 
+@pytest.mark.parametrize(("degrees", "growth"), [(0, 1.5), (0, 0.67), (-30, 1.3)])
+def test_a_thing_that_grows_before_a_still_background_is_followed(degrees: float, growth: float) -> None:
+    """In steps, as a shot has them: each begins with what is known of the last."""
+    canvas, middle = texture(9), np.array([WIDTH / 2, HEIGHT / 2])
+    ring = np.linalg.norm(np.stack([X, Y], -1) - middle, axis=2)
+
+    def frame(share: float) -> np.ndarray:
+        angle, size = np.deg2rad(degrees * share), growth**share
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        origin = (np.stack([X, Y], -1) - middle) @ turn / size + middle
+        thing = seen(texture(10), origin[..., 0], origin[..., 1]) * np.array([1, 0.5, 0.5], np.float32)
+        return np.where(ring[..., None] < 40 * size, thing, seen(canvas, X, Y) * np.array([0.5, 0.5, 1], np.float32))
+
+    steps = 8
+    displacement, sure = register(frame(0), frame(1 / steps))
+    for step in range(2, steps + 1):
+        displacement, sure = register(frame(0), frame(step / steps), initial=displacement, trust=sure)
+    angle = np.deg2rad(degrees)
+    turn = growth * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    truth = (np.stack([X, Y], -1) - middle) @ (turn.T - np.eye(2))
+    assert np.median(np.linalg.norm(displacement - truth, axis=2)[ring < 34]) < 0.4
+    assert np.linalg.norm(displacement, axis=2)[ring > 40 * max(1, growth) + 8].mean() < 0.1
+
+
+@pytest.mark.parametrize(("gain", "lift"), [(0.5, 0.0), (1.6, 0.0), (0.8, 0.15)])
+def test_other_light_is_no_other_picture(gain: float, lift: float) -> None:
+    canvas = texture(11)
+    source, target = seen(canvas, X, Y), seen(canvas, X - 5, Y + 2) * np.float32(gain) + np.float32(lift)
+    displacement, sure = register(source, target)
+    truth = np.broadcast_to(np.array([5, -2], np.float32), displacement.shape)
+    assert np.linalg.norm(displacement - truth, axis=2)[visible(truth)].mean() < 0.1
+    assert np.median(sure) > 0.8
+    assert np.median(agreement(source, target, displacement)) > 0.8
+
+
 def test_confidence_is_high_where_seen_and_low_where_hidden() -> None:
     canvas = texture(7)
     target = seen(canvas, X - 4, Y)
