@@ -9,6 +9,7 @@ import numpy as np
 from ..engine.color import brightness
 from .guide import WorkPicture
 from .node import Cancel, Fetch, Node
+from .warp import inside, warp
 
 GRAIN = 1.0
 """Standard deviation over which sensor noise is smoothed before pictures are compared, pixels of the working size."""
@@ -28,6 +29,11 @@ the registration's own idea of agreement, which knows no light, a head that had 
 `bust` after 300 steps psnr rises from 21.6 to 22.2 (inside the subject from 17.8 to 18.9)."""
 DARKEST = 0.01
 """Below this, encoded, nothing is said of factors."""
+FADED = 1.2
+"""From this factor on, encoded, all of a frame is taken to be in another light than the key frame: a fifth less than
+SHADE, so that parts of it may be in shade as well."""
+SEEN = 0.05
+"""The least part of a frame that has to be known in the key frame to tell in which light it is."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,23 @@ class Colors(Node):
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         return cv2.GaussianBlur(fetch("picture", frame), (0, 0), GRAIN)
+
+
+def in_light_of(here: np.ndarray, there: np.ndarray, way: np.ndarray) -> np.ndarray:
+    """A frame as bright as what it shows is in the key frame: float32 (h, w, 3). As it is, if it is nearly so.
+
+    A shot that fades out is followed to the end, its colours only to SHADE: after that nothing of it was believed.
+
+    here, there  float32 (h, w, 3), the frame and the key frame, encoded
+    way          float32 (h, w, 3), as of `WayBack`
+    """
+    to = np.ascontiguousarray(way[..., :2])
+    known = (way[..., 2] > 0.5) & inside(to)
+    if known.mean() < SEEN:
+        return here
+    bright = np.maximum(brightness(here)[known], np.float32(DARKEST))
+    factor = float(np.median(brightness(warp(there, to))[known] / bright))
+    return here * np.float32(factor) if max(factor, 1 / max(factor, DARKEST)) > FADED else here
 
 
 def agreement(

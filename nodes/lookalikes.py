@@ -24,7 +24,7 @@ import numpy as np
 
 from ..engine.frames import FrameRange
 from .guide import dominant_motion, work_flow, work_matte
-from .likeness import Colors, agreement
+from .likeness import Colors, agreement, in_light_of
 from .motion import Flow, FlowParams, Vectors
 from .node import Cancel, Fetch, Node
 from .warp import compose, positions, warp, within
@@ -143,7 +143,7 @@ class LookAlikes(Node):
     matte    the subject's coverage, where there are two layers: each has its look-alikes within itself
     """
 
-    VERSION = 4
+    VERSION = 5
     ARTEFACT = True
     INPUTS = ("colors", "way")
     OPTIONAL_INPUTS = ("matte",)
@@ -167,7 +167,7 @@ class LookAlikes(Node):
             if "matte" in self.inputs:
                 subject = [work_matte(fetch("matte", f), here.shape[:2]) for f in (frame, self.params.keyframe)]
                 covers = subject if layer else [1 - matte for matte in subject]
-            result.append(_choose(here, there, way, covers, cancel))
+            result.append(_choose(in_light_of(here, there, way), there, way, covers, cancel))
         return np.stack(result)
 
 

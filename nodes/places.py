@@ -15,7 +15,7 @@ from ..engine.image import Image
 from .camera import settled
 from .carried import Carried, CarriedParams
 from .guide import Register, RegisterParams, WorkPicture, work_flow, work_matte
-from .likeness import BLUR, Colors, agreement
+from .likeness import BLUR, Colors, agreement, in_light_of
 from .lookalikes import (
     DOUBT,
     LookAlikes,
@@ -73,7 +73,7 @@ class Places(Temporal):
     registration behind that of the guide's key frame is the same artefact as the guide's.
     """
 
-    VERSION = 5
+    VERSION = 6
     ARTEFACT = True
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
@@ -119,7 +119,7 @@ class Places(Temporal):
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
         shape = fetch("footage", frame).pixels.shape
-        here, there = self._seen(frame, fetch), self._seen(self.params.keyframe, fetch)
+        seen, there = self._seen(frame, fetch), self._seen(self.params.keyframe, fetch)
         others = [
             (work_flow(fetch(f"motion{offset:+d}", frame), shape), fetch("way", frame + offset))
             for offset in self.neighbours(frame, fetch, cancel)
@@ -132,6 +132,7 @@ class Places(Temporal):
         layers = []
         for index, own in enumerate(fetch("way", frame)):
             cancel()
+            here = replace(seen, colors=in_light_of(seen.colors, there.colors, own))
             beside = [(flow, other[index]) for flow, other in others]
             way = np.ascontiguousarray(own[..., :2])
             if index == 0 and "vectors" not in self.inputs:  # the other layer is what moves by itself

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from .guide import Register
-from .likeness import Colors
+from .likeness import Colors, in_light_of
 from .node import Cancel, Fetch, Node
 from .outlines import settled_outlines
 
@@ -26,7 +26,7 @@ class WayBack(Node):
     0..1. "colors" shows both frames at that size, which decide on the outlines (nodes/outlines.py).
     """
 
-    VERSION = 3
+    VERSION = 4
     INPUTS: ClassVar[tuple[str, ...]] = ("registration", "colors")
     params: WayBackParams
 
@@ -44,7 +44,8 @@ class WayBack(Node):
         layers = []
         for deformation in fetch("registration", frame):
             cancel()
-            layers.append(settled_outlines(_inverse(deformation), here, there, cancel))
+            way = _inverse(deformation)
+            layers.append(settled_outlines(way, in_light_of(here, there, way), there, cancel))
         return np.stack(layers)
 
 
