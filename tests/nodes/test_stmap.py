@@ -46,6 +46,18 @@ def test_a_pan_leads_back_and_what_comes_in_is_not_sure(name: str) -> None:
     assert sure[:, -14:].max() < 0.1 and sure[-2:].max() < 0.1
 
 
+@pytest.mark.parametrize("key", [1, 12])
+def test_a_shot_that_fades_leads_back_as_well(key: int) -> None:
+    """In eleven frames its light falls to a twentieth, or rises from there."""
+    faded = {f: Image(i.pixels * np.float32(0.05 ** ((f - 1) / 11))) for f, i in pan(step=(1, 0)).pictures.items()}
+    other = 13 - key
+    x, y, sure = stmap(STMap(STMapParams((key,)), footage=Footage(faded)), other)
+    old = np.s_[8:-8, 20:-20]
+    np.testing.assert_allclose((x - np.arange(WIDTH))[old], other - key, atol=0.2)
+    np.testing.assert_allclose((y - np.arange(HEIGHT)[:, None])[old], 0, atol=0.2)
+    assert np.median(sure[old]) > 0.8
+
+
 def test_the_key_frame_looked_up_is_the_frame() -> None:
     """What an STMap node does with it, at full size and at a proxy's."""
     footage = pan()

@@ -1,0 +1,36 @@
+"""How alike two frames look."""
+
+import cv2
+import numpy as np
+import pytest
+
+from fewstroke.nodes.likeness import in_light_of
+
+SHAPE = (40, 60)
+KEY = cv2.GaussianBlur(np.random.default_rng(0).random((*SHAPE, 3)).astype(np.float32), (0, 0), 2) + np.float32(0.2)
+
+
+def way(sure: float = 1.0) -> np.ndarray:
+    """A still one, so sure everywhere."""
+    return np.dstack([np.zeros((*SHAPE, 2), np.float32), np.full(SHAPE, sure, np.float32)])
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.5, 0.8, 1.5, 4.0])
+def test_a_frame_is_brought_to_the_key_frames_light(factor: float) -> None:
+    here = KEY * np.float32(factor)
+    here[:8] = 0.9  # something else, which does not count
+    np.testing.assert_allclose(in_light_of(here, KEY, way())[8:], KEY[8:], rtol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.87, 1.0, 1.15])
+def test_nearly_the_same_light_is_left_alone(factor: float) -> None:
+    here = KEY * np.float32(factor)
+    assert in_light_of(here, KEY, way()) is here
+
+
+def test_of_what_is_not_found_nothing_is_said() -> None:
+    here = KEY * np.float32(0.3)
+    assert in_light_of(here, KEY, way(0.0)) is here
+    hardly = way(0.0)
+    hardly[0, :, 2] = 1
+    assert in_light_of(here, KEY, hardly) is here
