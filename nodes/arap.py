@@ -62,6 +62,8 @@ that moves, matching carries a rim of the background along."""
 
 LIGHT = (64.0, 32.0, 16.0, 16.0)
 """Codes of 255 off from which on a place is disbelieved that tells how the light has changed, from coarse to fine."""
+CORRELATED = 0.5
+"""The correlation from which on two pictures are of one thing, in whatever light."""
 LEAST_CONTRAST = 10.0
 """Standard deviation, in codes of 255, of pictures that tell little of how their contrast has changed."""
 
@@ -176,7 +178,8 @@ def _relit(greys: np.ndarray, target: np.ndarray, displacement: np.ndarray, matt
     """The target's greys in the source's light: with the mean and contrast that what lies there has in the source.
 
     So a shot that fades, or whose exposure flickers, is matched as well as any other. Means and deviations are of small
-    pictures, reweighted: what differs by more than LIGHT is another thing.
+    pictures, reweighted: what differs by more than LIGHT is another thing. Pictures that do not correlate are left as
+    they are: across a cut twice as much would agree, by chance.
     """
     height, width = greys.shape
     size = max(1, width // SPACING), max(1, height // SPACING)
@@ -190,6 +193,9 @@ def _relit(greys: np.ndarray, target: np.ndarray, displacement: np.ndarray, matt
     if not kept.any():
         return target
     y, x = here[kept].astype(np.float64), there[kept].astype(np.float64)
+    common = ((y - y.mean()) * (x - x.mean())).mean()
+    if common < CORRELATED * max(y.std() * x.std(), LEAST_CONTRAST**2):
+        return target
     contrast, offset = 1.0, float(np.median(y - x))
     for miss in LIGHT:
         believed = 1 / np.square(1 + np.square((y - contrast * x - offset) / miss))

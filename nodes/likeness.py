@@ -32,6 +32,8 @@ DARKEST = 0.01
 FADED = 1.2
 """From this factor on, encoded, all of a frame is taken to be in another light than the key frame: a fifth less than
 SHADE, so that parts of it may be in shade as well."""
+LIT = 0.01
+"""By how much less a frame may agree with the key frame in that light: as it does where SHADE had been enough."""
 SEEN = 0.05
 """The least part of a frame that has to be known in the key frame to tell in which light it is."""
 
@@ -70,8 +72,13 @@ def in_light_of(here: np.ndarray, there: np.ndarray, way: np.ndarray) -> np.ndar
     if known.mean() < SEEN:
         return here
     bright = np.maximum(brightness(here)[known], np.float32(DARKEST))
-    factor = float(np.median(brightness(warp(there, to))[known] / bright))
-    return here * np.float32(factor) if max(factor, 1 / max(factor, DARKEST)) > FADED else here
+    seen = warp(there, to)
+    factor = float(np.median(brightness(seen)[known] / bright))
+    if max(factor, 1 / max(factor, DARKEST)) < FADED:
+        return here
+    lit = here * np.float32(factor)
+    # Where ways lead astray the factor is of other things.
+    return lit if agreement(lit, seen)[known].mean() >= agreement(here, seen)[known].mean() - LIT else here
 
 
 def agreement(

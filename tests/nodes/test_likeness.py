@@ -15,7 +15,7 @@ def way(sure: float = 1.0) -> np.ndarray:
     return np.dstack([np.zeros((*SHAPE, 2), np.float32), np.full(SHAPE, sure, np.float32)])
 
 
-@pytest.mark.parametrize("factor", [0.1, 0.5, 0.8, 1.5, 4.0])
+@pytest.mark.parametrize("factor", [0.1, 0.5, 0.65, 1.6, 4.0])
 def test_a_frame_is_brought_to_the_key_frames_light(factor: float) -> None:
     here = KEY * np.float32(factor)
     here[:8] = 0.9  # something else, which does not count
@@ -34,3 +34,10 @@ def test_of_what_is_not_found_nothing_is_said() -> None:
     hardly = way(0.0)
     hardly[0, :, 2] = 1
     assert in_light_of(here, KEY, hardly) is here
+
+
+def test_other_things_that_are_darker_are_in_no_other_light() -> None:
+    """Half of them lie beside what is as it was: lit, that would be lost."""
+    here = KEY.copy()
+    here[:, :32] = KEY[::-1, :32] * np.float32(0.4)
+    assert in_light_of(here, KEY, way()) is here
