@@ -379,6 +379,9 @@ class _Lattice:
           sum_i c_i |Q_i + R_i (p_i' - p_i) - q_i'|^2 + STIFFNESS sum_ij b_ij |Q_i - Q_j - (R_i + R_j)/2 (p_i - p_j)|^2
         where p_i' is the centre of what was observed round point i, c_i its certainty and q_i' where that is now. R_i
         is a rotation times the growth that is found to begin with.
+
+        turning  whether things may have turned or grown by themselves; where nothing is known yet, a few frames apart,
+                 they hardly have, and matches are at their noisiest
         """
         centers, places, weight = self._gather(observed, certainty)
         offsets = centers - self.points
