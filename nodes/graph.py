@@ -18,6 +18,7 @@ from typing import Any
 
 from ..engine.errors import FewstrokeError, GraphError
 from .guide import Guide, GuideParams
+from .light import Light, LightParams
 from .mapping import PathMapping
 from .mix import Mix, MixParams
 from .motion import Vectors, VectorsParams
@@ -37,6 +38,7 @@ NODES: Mapping[str, tuple[Any, Any]] = {
     "Prefilter": (Prefilter, PrefilterParams),
     "Guide": (Guide, GuideParams),
     "STMap": (STMap, STMapParams),
+    "Light": (Light, LightParams),
     "Stylize": (Stylize, StylizeParams),
     "Steady": (Steady, SteadyParams),
     "Mix": (Mix, MixParams),

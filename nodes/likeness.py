@@ -6,7 +6,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from ..engine.color import brightness
+from ..engine.color import brightness, decode, encode
 from .guide import WorkPicture
 from .node import Cancel, Fetch, Node
 from .warp import inside, warp
@@ -76,7 +76,10 @@ def in_light_of(here: np.ndarray, there: np.ndarray, way: np.ndarray) -> np.ndar
     factor = float(np.median(brightness(seen)[known] / bright))
     if max(factor, 1 / max(factor, DARKEST)) < FADED:
         return here
-    lit = here * np.float32(factor)
+    darkest = decode(np.array([DARKEST], np.float32))
+    linear = decode(here)
+    factor = np.median(brightness(decode(seen))[known] / np.maximum(brightness(linear)[known], darkest))
+    lit = encode(linear * np.float32(factor))
     # Where ways lead astray the factor is of other things.
     return lit if agreement(lit, seen)[known].mean() >= agreement(here, seen)[known].mean() - LIT else here
 

@@ -143,7 +143,7 @@ class LookAlikes(Node):
     matte    the subject's coverage, where there are two layers: each has its look-alikes within itself
     """
 
-    VERSION = 5
+    VERSION = 6
     ARTEFACT = True
     INPUTS = ("colors", "way")
     OPTIONAL_INPUTS = ("matte",)

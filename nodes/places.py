@@ -73,7 +73,7 @@ class Places(Temporal):
     registration behind that of the guide's key frame is the same artefact as the guide's.
     """
 
-    VERSION = 6
+    VERSION = 7
     ARTEFACT = True
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")

@@ -16,6 +16,7 @@ from ..engine.model import ModelInfo
 from ..engine.sessions import Device
 from ..engine.stylizer import TILE
 from .guide import Guide, GuideParams
+from .light import Light, LightParams
 from .mix import Mix, MixParams
 from .motion import Vectors, VectorsParams
 from .node import Cancel, Node, never
@@ -98,6 +99,14 @@ class Shot:
         params = STMapParams(self.exemplars or (self.guide.keyframe,), self.guide.interval)
         return STMap(params, footage=self.footage_node, matte=self.matte_node, vectors=self.vectors_node)
 
+    @cached_property
+    def light_node(self) -> Light | None:
+        """The light of the exemplars."""
+        stmap = self.stmap_node
+        if stmap is None:
+            return None
+        return Light(LightParams(stmap.keyframes), footage=self.footage_node, stmap=stmap, matte=self.matte_node)
+
     @property
     def channels(self) -> tuple[str, ...]:
         """What the network is shown, channel by channel."""
@@ -167,6 +176,7 @@ def stylized(
         source=None if shot.prefilter is None else shot.source_node,
         guide=shot.guide_node,
         stmap=shot.stmap_node,
+        light=shot.light_node,
         matte=shot.matte_node,
         device=device,
         threads=threads,
@@ -220,12 +230,13 @@ def load_keyframes(
     for painting in sorted(paintings, key=lambda p: p.frame):
         frame = painting.frame
         opened = _open(shot, painting, paint_space, evaluate, cancel)
-        source = color.encode(unpremultiply(evaluate(shot.source_node, frame, cancel)))
+        light = np.float32(1) if shot.light_node is None else evaluate(shot.light_node, frame, cancel)
+        source = color.encode(unpremultiply(evaluate(shot.source_node, frame, cancel)) * light)
         shown = [
             evaluate(node, frame, cancel).pixels for node in (shot.guide_node, shot.stmap_node) if node is not None
         ]
         source = np.concatenate([source, *shown], axis=2)
-        keyframes.append(Keyframe(frame, source, color.encode(unpremultiply(opened.painted)), opened.mask))
+        keyframes.append(Keyframe(frame, source, color.encode(unpremultiply(opened.painted) * light), opened.mask))
     return keyframes
 
 

@@ -5,6 +5,7 @@ network looks the painted key frame up there (engine/exemplar.py). In Nuke, STMa
 was made for the key frame over any other frame.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -63,21 +64,15 @@ class STMap(Node):
             agreed = Consensus(ConsensusParams(params.radius), footage, places, vectors)
             self.inputs = {**self.inputs, f"places{page}": agreed}
 
-    def _near(self, frame: int) -> list[int]:
-        """The places in the order of the last key frame up to this frame and the first one from it on."""
-        before = [page for page, key in enumerate(self.keyframes) if key <= frame][-1:]
-        after = [page for page, key in enumerate(self.keyframes) if key >= frame][:1]
-        return sorted({*before, *after})
-
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
         names = [name for name in ("footage", "matte") if name in self.inputs]
-        return dict.fromkeys([*names, *(f"places{page}" for page in self._near(frame))], (frame,))
+        return dict.fromkeys([*names, *(f"places{page}" for page in pages_near(self.keyframes, frame))], (frame,))
 
     def key_extra(self, frame: int) -> str:
         return cv2.__version__
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> Image:
-        picture, near = fetch("footage", frame), self._near(frame)
+        picture, near = fetch("footage", frame), pages_near(self.keyframes, frame)
         matte = fetch("matte", frame) if "matte" in self.inputs else None
         ways = []
         for page in near:
@@ -92,6 +87,13 @@ class STMap(Node):
             for way, distance in zip(ways, distances, strict=True)
         )
         return Image(np.where((second > first)[..., None], ways[1], ways[0]))
+
+
+def pages_near(keyframes: Sequence[int], frame: int) -> list[int]:
+    """The places, in their order, of the last key frame up to this frame and of the first one from it on."""
+    before = [page for page, key in enumerate(keyframes) if key <= frame][-1:]
+    after = [page for page, key in enumerate(keyframes) if key >= frame][:1]
+    return sorted({*before, *after})
 
 
 def on_page(t: np.ndarray, page: int, pages: int, height: int) -> np.ndarray:

@@ -26,7 +26,7 @@ class WayBack(Node):
     0..1. "colors" shows both frames at that size, which decide on the outlines (nodes/outlines.py).
     """
 
-    VERSION = 4
+    VERSION = 5
     INPUTS: ClassVar[tuple[str, ...]] = ("registration", "colors")
     params: WayBackParams
 

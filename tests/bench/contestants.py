@@ -296,7 +296,8 @@ def learn(job: Job, sequence: Sequence) -> Run:
         model = out / f"{number}.onnx"
         model.write_bytes(export_model(training.generator, info))
         painted = stylized(shot, str(model), steadiness=recipe.steadiness, threads=job.threads)
-        inputs = [node for node in (shot.source_node, shot.guide_node, shot.stmap_node) if node is not None]
+        shown = (shot.source_node, shot.guide_node, shot.stmap_node, shot.light_node)
+        inputs = [node for node in shown if node is not None]
         times = paint(painted, inputs, sequence, out / str(number), evaluate, job.clock)
         run.marks.append({"step": training.step, "seconds": spent})
         if run.inputs is None:  # at later marks they are at hand

@@ -29,6 +29,7 @@ from presets import exported, generator
 
 from fewstroke.nodes.cache import DiskCache
 from fewstroke.nodes.guide import Guide, GuideParams
+from fewstroke.nodes.light import Light, LightParams
 from fewstroke.nodes.node import Cancel, Known, Node, never
 from fewstroke.nodes.prefilter import Prefilter, PrefilterParams
 from fewstroke.nodes.read import Read, ReadParams
@@ -75,13 +76,15 @@ def enlarged(folder: Path) -> str:
 def stages(footage: str, keyframe: int, count: int, folder: Path) -> list[dict[str, float]]:
     """Milliseconds per frame of each kind of node: with an empty cache, and painted again."""
     plate = Read(ReadParams(footage))
+    stmap = STMap(STMapParams((keyframe,)), plate)
     (folder / "m.onnx").write_bytes(exported("shown"))
     painted = Stylize(
         StylizeParams(str(folder / "m.onnx")),
         footage=plate,
         source=Prefilter(PrefilterParams(), plate),
         guide=Guide(GuideParams(keyframe), plate),
-        stmap=STMap(STMapParams((keyframe,)), plate),
+        stmap=stmap,
+        light=Light(LightParams((keyframe,)), plate, stmap),
     )
     frames = [frame for frame in plate.frames() if frame > keyframe][2 : 2 + count]
     write = Write(WriteParams(str(folder / "out.####.exr")), image=painted)

@@ -97,6 +97,22 @@ def test_the_network_may_look_at_another_picture_than_it_paints_into(models: Mod
     assert np.allclose(got.pixels[mask == 1], stylizer(clean).pixels[mask == 1], atol=1e-5)
 
 
+def test_a_frame_may_be_shown_in_another_light_and_is_painted_in_its_own(
+    models: Models, rng: np.random.Generator
+) -> None:
+    stylizer, image = Stylizer(models()), picture(rng, 60, 80)
+    dark = image.with_pixels(image.pixels * np.float32(0.25))
+    assert np.array_equal(stylizer(dark, light=4.0).pixels, stylizer(image).pixels / 4)
+    mask = np.zeros((60, 80), np.float32)
+    mask[20:40, 30:60], mask[20:40, 60:] = 1, 0.5
+    painted, whole = stylizer(dark, light=4.0, mask=mask).pixels, stylizer(dark, light=4.0).pixels
+    assert np.array_equal(painted[:20], dark.pixels[:20]), "outside, the footage as it is"
+    np.testing.assert_allclose(painted[20:40, 30:60], whole[20:40, 30:60], atol=1e-5)
+    np.testing.assert_allclose(painted[20:40, 60:], (whole + dark.pixels)[20:40, 60:] / 2, atol=1e-5)
+    two = stylizer.batch([image, dark], lights=[1.0, 4.0])
+    np.testing.assert_allclose(two[0].pixels / 4, two[1].pixels, atol=1e-6)
+
+
 @pytest.mark.parametrize("channels", [3, 9])
 def test_threads_and_batches_give_the_same_bits(models: Models, rng: np.random.Generator, channels: int) -> None:
     images = [picture(rng, 90, 120) for _ in range(4)]

@@ -1,0 +1,133 @@
+"""Light: how much brighter the key frames are than a frame that shows the same."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import facts, random_generator
+from standing import Footage, check_cancel, check_declared, check_keys, check_order, fresh_evaluator
+from test_guide import pan, square, still, texture
+
+from fewstroke.engine import color
+from fewstroke.engine.errors import ParameterError
+from fewstroke.engine.export import export_model
+from fewstroke.engine.image import Image
+from fewstroke.nodes.guide import Guide, GuideParams
+from fewstroke.nodes.light import EVEN, Light, LightParams
+from fewstroke.nodes.node import Node
+from fewstroke.nodes.shot import Painting, Shot, load_keyframes
+from fewstroke.nodes.stmap import STMap, STMapParams
+from fewstroke.nodes.stylize import Stylize, StylizeParams
+
+
+def lit(footage: Footage, light: Callable[[int], float]) -> Footage:
+    """The footage in a light that changes from frame to frame."""
+    return Footage({f: Image(image.pixels * np.float32(light(f))) for f, image in footage.pictures.items()})
+
+
+def light(footage: Node, keyframes: tuple[int, ...] = (1,), matte: Node | None = None) -> Light:
+    return Light(LightParams(keyframes), footage, STMap(STMapParams(keyframes), footage, matte), matte)
+
+
+def factor(node: Light, frame: int) -> float:
+    (value,) = fresh_evaluator()(node, frame)
+    return float(value)
+
+
+def test_the_standing_promises() -> None:
+    faded, mattes = lit(square()[0], lambda f: 0.8**f), square()[1]
+
+    def make(params: LightParams) -> Light:
+        return Light(params, faded, STMap(STMapParams((3, 10)), faded, mattes), mattes)
+
+    node = make(LightParams((3, 10)))
+    check_order(node, [3, 5, 7, 10])
+    check_declared(node, 8)
+    check_cancel(node, 8)
+    check_keys(make, LightParams((3, 10)), 8, keyframes=(3, 11))
+
+
+def test_without_a_key_frame_there_is_nothing_to_compare_with() -> None:
+    with pytest.raises(ParameterError, match="give at least one"):
+        light(pan(), keyframes=())
+
+
+@pytest.mark.parametrize("ratio", [0.92, 1.0, 1.08])
+def test_where_light_is_even_nothing_is_done(ratio: float) -> None:
+    assert factor(light(lit(pan(), lambda f: ratio ** (f > 1))), 6) == 1.0
+
+
+@pytest.mark.parametrize("ratio", [0.004, 0.06, 0.3, 0.8, 1.5, 2.5])
+def test_a_pan_in_other_light_is_measured(ratio: float) -> None:
+    found = factor(light(lit(pan(step=(1, 0)), lambda f: ratio ** ((f - 1) / 7))), 8)
+    assert found * ratio == pytest.approx(1 / EVEN if ratio < 1 else EVEN, rel=0.02)
+
+
+def test_of_two_key_frames_in_two_lights_each_counts_where_it_is_seen() -> None:
+    node = light(lit(pan(), lambda f: 1.0 if f < 7 else 0.1), keyframes=(1, 12))
+    assert factor(node, 3) == 1.0 and factor(node, 10) == 1.0
+
+
+def test_a_black_frame_is_as_dark_as_it_is() -> None:
+    """As at the end of a fade, or after a cut to black: painted brightly it would flash."""
+    node = light(lit(still(), lambda f: 1.0 if f < 5 else 0.0))
+    assert factor(node, 4) == 1.0
+    assert factor(node, 5) > 1000
+
+
+def test_beyond_a_cut_nothing_is_known() -> None:
+    other = texture(7)[: still().pictures[1].height, : still().pictures[1].width] * np.float32(0.3)
+    footage = Footage({**still().pictures, **{f: Image(other) for f in range(7, 13)}})
+    assert factor(light(footage), 9) == 1.0
+
+
+def test_a_screen_behind_an_actor_is_not_his_light() -> None:
+    footage, mattes = square()
+    behind = {
+        f: Image(image.pixels * np.where(mattes.pictures[f].pixels > 0.5, 1, 0.3 if f > 1 else 1).astype(np.float32))
+        for f, image in footage.pictures.items()
+    }
+    assert factor(light(Footage(behind)), 4) > 2
+    assert factor(light(Footage(behind), matte=mattes), 4) == 1.0
+
+
+def test_a_shot_that_fades_is_painted_as_without_and_fades(tmp_path: Path) -> None:
+    """Whatever the network. What it does otherwise in the dark is what is left of the frame's own light, EVEN."""
+    generator = random_generator("fast", 9)
+    (tmp_path / "m.onnx").write_bytes(export_model(generator, facts(generator, 9)))
+
+    def painted(footage: Footage) -> np.ndarray:
+        stmap = STMap(STMapParams((1,)), footage)
+        node = Stylize(
+            StylizeParams(str(tmp_path / "m.onnx")),
+            footage=footage,
+            guide=Guide(GuideParams(1), still()),
+            stmap=stmap,
+            light=Light(LightParams((1,)), footage, stmap),
+        )
+        return fresh_evaluator()(node, 8).pixels
+
+    bright = painted(still())
+    dark = painted(lit(still(), lambda f: 0.05 ** ((f - 1) / 7)))
+    bound = painted(lit(still(), lambda f: 1 / EVEN ** (f > 1)))
+    np.testing.assert_allclose(dark / (0.05 * EVEN), bound, atol=0.03)
+    assert np.abs(bright - bound).mean() < 0.1
+
+
+def test_a_key_frame_that_is_no_exemplar_is_learnt_in_the_exemplars_light(save: Callable[..., Path]) -> None:
+    """So the network learns it as it is shown it when the frame is painted."""
+    plate, painting = still().pictures[1].pixels, texture(5)[:96, :128]
+    for frame, share in ((1, 1.0), (2, 0.25)):
+        save(f"plate.{frame:04d}.exr", plate * np.float32(share), "half")
+        paint = save(f"paint.{frame:04d}.exr", painting * np.float32(share), "half")
+    shot = Shot(str(paint.parent / "plate.####.exr"), guide=GuideParams(keyframe=1))
+    paintings = [Painting(frame, str(paint.with_name(f"paint.{frame:04d}.exr"))) for frame in (1, 2)]
+    bright, dark = load_keyframes(shot, paintings)
+    np.testing.assert_allclose(bright.source[..., :3], color.encode(plate), atol=2e-3)
+    even = np.float32(1 / EVEN)
+    np.testing.assert_allclose(dark.source[..., :3], color.encode(plate * even), atol=5e-3)
+    np.testing.assert_allclose(dark.target, color.encode(painting * even), atol=5e-3)
+    both = load_keyframes(replace(shot, exemplars=(1, 2)), paintings)[1]
+    np.testing.assert_allclose(both.target, color.encode(painting * np.float32(0.25)), atol=2e-3)
