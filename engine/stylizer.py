@@ -65,7 +65,7 @@ class Stylizer:
         *,
         source: Image | None = None,
         guide: np.ndarray | None = None,
-        light: float = 1.0,
+        light: np.ndarray | None = None,
         mask: np.ndarray | None = None,
         cancel: Callable[[], None] | None = None,
     ) -> Image:
@@ -74,7 +74,7 @@ class Stylizer:
             [image],
             sources=None if source is None else [source],
             guides=None if guide is None else [guide],
-            lights=[light],
+            lights=None if light is None else [light],
             masks=None if mask is None else [mask],
             cancel=cancel,
         )[0]
@@ -85,7 +85,7 @@ class Stylizer:
         *,
         sources: Sequence[Image] | None = None,
         guides: Sequence[np.ndarray] | None = None,
-        lights: Sequence[float] | None = None,
+        lights: Sequence[np.ndarray] | None = None,
         masks: Sequence[np.ndarray] | None = None,
         cancel: Callable[[], None] | None = None,
     ) -> list[Image]:
@@ -94,14 +94,14 @@ class Stylizer:
         images    scene-linear in `info.working_space`; a matte is no picture
         sources   what the network looks at, where that is not the frame itself but, say, the prefiltered frame
         guides    float32 (H, W, G) each, where the model has guide channels
-        lights    by how much brighter each is shown to the network, scene-linear; its paint is as much darker again
+        lights    float32 (3,) each: factors of scene-linear RGB for what the network sees, taken out of its paint again
         masks     float32 (H, W) each, 0..1: outside, the frame passes through bit for bit, and costs nothing
         cancel    called every few hundredths of a second; what it raises ends the run at once
 
         Returns the painted pictures, each with the alpha, association and metadata of its frame. Where alpha is 0 the
         frame passes through. Raises ShapeError where sizes or channels do not fit.
         """
-        sources, lights = sources or images, lights or [1.0] * len(images)
+        sources = sources or images
         self._check(images, sources, guides, masks)
         height, width = images[0].height, images[0].width
         if masks is None:
@@ -119,12 +119,15 @@ class Stylizer:
         ]
         for piece in pieces:
             seen = grow(piece, self.info.halo, self.info.size_multiple, height, width)
-            shown = [_lit(_straight(image, seen), light) for image, light in zip(sources, lights, strict=True)]
+            shown = [_straight(image, seen) for image in sources]
+            if lights is not None:
+                shown = [_lit(pixels, light) for pixels, light in zip(shown, lights, strict=True)]
             painted = self._run(shown, None if guides is None else [guide[seen.slices] for guide in guides], cancel)
             inner = piece.within(seen).slices
             for i, image in enumerate(images):
                 mask = None if weights is None else weights[i][piece.slices]
-                _mix(results[i][piece.slices], image.alpha, _lit(painted[i][inner], 1 / lights[i]), mask)
+                paint = painted[i][inner] if lights is None else _lit(painted[i][inner], 1 / lights[i])
+                _mix(results[i][piece.slices], image.alpha, paint, mask)
         return [replace(image, pixels=pixels) for image, pixels in zip(images, results, strict=True)]
 
     def _check(
@@ -197,9 +200,9 @@ def _straight(image: Image, area: Rect) -> np.ndarray:
     return np.broadcast_to(rgb, (*rgb.shape[:2], 3))
 
 
-def _lit(pixels: np.ndarray, light: float) -> np.ndarray:
-    """Scene-linear pixels, by a factor brighter; the very same where it is 1."""
-    return pixels if light == 1.0 else pixels * np.float32(light)
+def _lit(pixels: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """Scene-linear RGB in another light; the very same where that is 1."""
+    return pixels if (light == 1).all() else pixels * light
 
 
 def _mix(pixels: np.ndarray, alpha: Alpha, painted: np.ndarray, mask: np.ndarray | None) -> None:

@@ -11,24 +11,19 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from ..engine.color import brightness, decode
+from ..engine.color import decode
 from ..engine.errors import ParameterError
 from .guide import WorkPicture, work_matte
-from .likeness import SEEN, Colors
+from .likeness import BLACK, FAINTEST, SEEN, Colors, light_between
 from .node import Cancel, Fetch, Node
 from .stmap import pages_near
 
 EVEN = 1.15
-"""Up to this factor of scene-linear light, half a stop and a little, the network copies as it is, and a painting stays
-as it was painted. Beyond, light counts by as much as exceeds this, so that nothing jumps. Of shots in one light the
-factor is within 0.98 and 1.02."""
-BLACK = 0.002
-"""Scene-linear; seven of 255 code values. What is as dark in both frames tells nothing of light, and a frame that is as
-dark as a whole, as at the end of a fade or after a cut, has nothing that could be found in a key frame: ..."""
+"""Up to this factor of scene-linear light, a fifth of a stop, a painting stays as bright as it was painted. Beyond, it
+changes by as much as exceeds this, so that nothing jumps. In shots of one light the factor was 0.99 to 1.01."""
 WHITE = 0.95
-"""... its light is then that of its brightest parts, this quantile."""
-DARKEST = 1e-4
-"""Scene-linear: what is darker counts as if it were so dark. A third of a code value."""
+"""A frame that is black as a whole, as at the end of a fade or after a cut, has nothing that could be found in a key
+frame. Its light is that of its brightest parts, this quantile."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +34,8 @@ class LightParams:
 
 
 class Light(Node):
-    """By which factor of scene-linear light a frame becomes as bright as what it shows is in the key frames, but for
-    EVEN: float32 (1,), above 0, and 1 where the light is even. One for all of the frame, a median.
+    """By which factors of scene-linear RGB a frame comes into the light of the key frames, but for EVEN: float32 (3,),
+    above 0, and 1 where the light is even. The same for all of the frame: medians of what both show.
 
     footage  the pictures
     stmap    where they lie in the key frames, see `STMap`
@@ -68,32 +63,31 @@ class Light(Node):
         return cv2.__version__
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
-        bright = _light(fetch("colors", frame))
-        height, width = bright.shape
+        here = decode(fetch("colors", frame))
+        height, width = here.shape[:2]
         counts = np.ones((height, width), bool)
         if "matte" in self.inputs:
             counts = work_matte(fetch("matte", frame), counts.shape) > 0.5
         places = cv2.resize(fetch("stmap", frame).pixels, (width, height), interpolation=cv2.INTER_NEAREST)
         s, t, sure = cv2.split(places)
         x, down = s * width - np.float32(0.5), (1 - t) * len(self._keyframes)
-        factors, whites = [], []
+        known, there, whites = np.zeros(counts.shape, bool), np.ones_like(here), []
         for page in pages_near(self._keyframes, frame):
             cancel()
-            key = _light(fetch("colors", self._keyframes[page]))
+            key = decode(fetch("colors", self._keyframes[page]))
             y = (down - page) * height - np.float32(0.5)
-            there = cv2.remap(key, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            known = counts & (sure > 0.5) & (np.floor(down) == page) & (np.maximum(there, bright) > BLACK)
-            factors.append(there[known] / bright[known])
-            whites.append(float(np.quantile(key, WHITE)))
-        known = np.concatenate(factors)
-        factor = 1.0
-        if known.size > SEEN * counts.sum():
-            factor = float(np.median(known))
-        elif counts.any() and (white := float(np.quantile(bright[counts], WHITE))) < BLACK:
-            factor = max(whites) / white
-        return np.array([max(factor / EVEN, min(1.0, factor * EVEN))], np.float32)
+            on_page = counts & (sure > 0.5) & (np.floor(down) == page)
+            there[on_page] = cv2.remap(key, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[on_page]
+            known |= on_page
+            whites.append(_white(key.reshape(-1, 3)))
+        factor = np.ones(3, np.float32)
+        if known.sum() > SEEN * counts.sum():
+            factor = light_between(here[known], there[known])
+        elif counts.any() and (white := _white(here[counts])) < BLACK:
+            factor *= max(whites) / white
+        return np.maximum(factor / EVEN, np.minimum(1, factor * EVEN)).astype(np.float32)
 
 
-def _light(colors: np.ndarray) -> np.ndarray:
-    """Scene-linear brightness, float32 (h, w), of colours (h, w, 3) as of `Colors`."""
-    return np.maximum(brightness(decode(colors)), np.float32(DARKEST))
+def _white(pixels: np.ndarray) -> float:
+    """The light of scene-linear pixels, (N, 3), as of WHITE."""
+    return float(max(np.quantile(pixels.mean(axis=1), WHITE), FAINTEST))

@@ -36,6 +36,10 @@ LIT = 0.01
 """By how much less a frame may agree with the key frame in that light: as it does where SHADE had been enough."""
 SEEN = 0.05
 """The least part of a frame that has to be known in the key frame to tell in which light it is."""
+BLACK = np.float32(0.002)
+"""Scene-linear; seven of 255 code values. What is as dark in both frames tells nothing of light."""
+FAINTEST = np.float32(1e-4)
+"""Scene-linear, a third of a code value: what is darker counts as if it were so."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,30 @@ def in_light_of(here: np.ndarray, there: np.ndarray, way: np.ndarray) -> np.ndar
     known = (way[..., 2] > 0.5) & inside(to)
     if known.mean() < SEEN:
         return here
-    bright = np.maximum(brightness(here)[known], np.float32(DARKEST))
     seen = warp(there, to)
-    factor = float(np.median(brightness(seen)[known] / bright))
-    if max(factor, 1 / max(factor, DARKEST)) < FADED:
+    darkest = np.float32(DARKEST)
+    factor = np.median(np.maximum(seen[known], darkest) / np.maximum(here[known], darkest), axis=0)
+    if np.maximum(factor, 1 / factor).max() < FADED:
         return here
-    darkest = decode(np.array([DARKEST], np.float32))
     linear = decode(here)
-    factor = np.median(brightness(decode(seen))[known] / np.maximum(brightness(linear)[known], darkest))
-    lit = encode(linear * np.float32(factor))
+    lit = encode(linear * light_between(linear[known], decode(seen)[known]))
     # Where ways lead astray the factor is of other things.
     return lit if agreement(lit, seen)[known].mean() >= agreement(here, seen)[known].mean() - LIT else here
+
+
+def light_between(here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """By which factors of RGB things seen here become as they are there: float32 (3,), medians.
+
+    here, there  float32 (N, 3), scene-linear: the same N pixels of things
+    """
+    here, there = np.maximum(here, FAINTEST), np.maximum(there, FAINTEST)
+    bright, wanted = here.mean(axis=1), there.mean(axis=1)
+    told = np.maximum(bright, wanted) > BLACK
+    clear = np.minimum(bright, wanted) > BLACK
+    if 2 * clear.sum() > told.sum():
+        return np.median(there[clear] / here[clear], axis=0)
+    # In the dark a file has too few codes to tell colours.
+    return np.full(3, np.median((wanted / bright)[told]) if told.any() else 1, np.float32)
 
 
 def agreement(

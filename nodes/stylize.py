@@ -71,7 +71,7 @@ class Stylize(Node):
                 footage,
                 source=source,
                 guide=cv2.merge(shown) if shown else None,  # six times as fast as NumPy's concatenate
-                light=float(fetch("light", frame)[0]) if "light" in self.inputs else 1.0,
+                light=fetch("light", frame) if "light" in self.inputs else None,
                 mask=None if matte is None else matte.pixels[:, :, 0],
                 cancel=cancel,
             )

@@ -27,11 +27,12 @@ from fewstroke.nodes.shot import Painting, Shot, load_keyframes
 from fewstroke.nodes.stylize import Stylize, StylizeParams
 from fewstroke.plugin.trainer import Trainer
 
-LIGHTS: dict[str, Callable[[float], float]] = {
+LIGHTS: dict[str, Callable[[float], float | np.ndarray]] = {
     "fades by four stops": lambda t: 2.0 ** (-4 * t),
     "fades to 1/250": lambda t: 250.0**-t,
     "a lamp goes out, 2.7 stops": lambda t: 1.0 if t < 0.2 else 0.15,
     "gets brighter by two stops, and clips": lambda t: 2.0 ** (2 * t),
+    "turns red, as at dusk": lambda t: np.array([0.8, 0.3, 0.15]) ** t,
     "flickers by a stop": lambda t: float(2.0 ** np.sin(84 * t)),
     "as it is": lambda t: 1.0,
 }
@@ -58,9 +59,9 @@ def psnr(painted: np.ndarray, right: np.ndarray) -> float:
 
 def report(name: str, sequence: Path, steps: int, folder: Path, out: Path | None) -> None:
     count = len(list((sequence / "input").glob("*.jpg")))
-    lights = {frame: LIGHTS[name]((frame - 1) / (count - 1)) for frame in range(1, count + 1)}
+    lights = {frame: np.float32(LIGHTS[name]((frame - 1) / (count - 1))) for frame in range(1, count + 1)}
     for frame, light in lights.items():
-        picture = codes(linear(sequence / f"input/{frame:04d}.jpg") * np.float32(light))
+        picture = codes(linear(sequence / f"input/{frame:04d}.jpg") * light)
         cv2.imwrite(str(folder / f"plate.{frame:04d}.png"), picture[..., ::-1])
     shot = Shot(str(folder / "plate.####.png"), prefilter=PrefilterParams(), guide=GuideParams(1))
     paintings = [Painting(1, str(sequence / "painted/0001.png"))]
@@ -76,11 +77,11 @@ def report(name: str, sequence: Path, steps: int, folder: Path, out: Path | None
         for linked in (None, shot.light_node):
             params = StylizeParams(str(folder / "m.onnx"))
             painted = evaluate(Stylize(params, footage=shot.footage_node, light=linked, **shown), frame).pixels
-            figures.append(f"{psnr(painted / np.float32(lights[frame]), right):.1f}")
+            figures.append(f"{psnr(painted / lights[frame], right):.1f}")
             pictures.append(codes(painted))
-        cells.append(f"{lights[frame]:.3f}: {figures[0]}, {figures[1]}")
+        cells.append(f"{lights[frame].mean():.3f}: {figures[0]}, {figures[1]}")
         if out is not None:
-            pictures.append(codes(right * np.float32(lights[frame])))
+            pictures.append(codes(right * lights[frame]))
             kept = f"{sequence.name} {name} {frame:04d}.png"
             cv2.imwrite(str(out / kept), np.concatenate(pictures, axis=1)[..., ::-1])
     print(f"| `{sequence.name}` {name} | " + " | ".join(cells) + " |", flush=True)

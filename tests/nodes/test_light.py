@@ -32,8 +32,9 @@ def light(footage: Node, keyframes: tuple[int, ...] = (1,), matte: Node | None =
 
 
 def factor(node: Light, frame: int) -> float:
-    (value,) = fresh_evaluator()(node, frame)
-    return float(value)
+    value = fresh_evaluator()(node, frame)
+    assert value.shape == (3,) and np.ptp(value) < 0.02 * value.mean(), "of one colour here"
+    return float(value.mean())
 
 
 def test_the_standing_promises() -> None:
@@ -63,6 +64,13 @@ def test_where_light_is_even_nothing_is_done(ratio: float) -> None:
 def test_a_pan_in_other_light_is_measured(ratio: float) -> None:
     found = factor(light(lit(pan(step=(1, 0)), lambda f: ratio ** ((f - 1) / 7))), 8)
     assert found * ratio == pytest.approx(1 / EVEN if ratio < 1 else EVEN, rel=0.02)
+
+
+def test_coloured_light_is_measured_as_well() -> None:
+    dusk = np.array([0.9, 0.5, 0.2], np.float32)
+    footage = Footage({f: Image(i.pixels * dusk ** ((f - 1) / 7)) for f, i in pan(step=(1, 0)).pictures.items()})
+    found = fresh_evaluator()(light(footage), 8)
+    np.testing.assert_allclose(found, [1, 1 / (0.5 * EVEN), 1 / (0.2 * EVEN)], rtol=0.02)
 
 
 def test_of_two_key_frames_in_two_lights_each_counts_where_it_is_seen() -> None:

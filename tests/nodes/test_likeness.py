@@ -28,6 +28,11 @@ def test_a_frame_is_brought_to_the_key_frames_light(factor: float) -> None:
     np.testing.assert_allclose(in_light_of(here, KEY, way())[8:], KEY[8:], rtol=1e-4)
 
 
+def test_light_may_change_its_colour() -> None:
+    here = encode(decode(KEY) * np.array([0.9, 0.4, 0.1], np.float32))
+    np.testing.assert_allclose(in_light_of(here, KEY, way()), KEY, rtol=1e-4)
+
+
 @pytest.mark.parametrize("factor", [0.75, 1.0, 1.35])
 def test_nearly_the_same_light_is_left_alone(factor: float) -> None:
     here = lit(factor)
