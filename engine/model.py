@@ -25,6 +25,8 @@ class ModelInfo:
     size_multiple   the grid of its strided layers, pixels; any size may go in, the model pads and crops by itself
     guide           parameters and seed of the guide layer, or None
     exemplars       the keyframes that the network may copy from, whose pictures the model holds
+    lights          in how much light each of them is, the first being 1; empty: all are in one (nodes/light.py)
+    response        how far the paintings follow the light of the plates, 0 to 1, an exponent
     prefilter       parameters of the temporal prefilter, or None
     keyframes       for each: {"frame", "painting" (file name), "digest" of source, target and mask}
     network         `NetworkConfig` as JSON
@@ -49,6 +51,8 @@ class ModelInfo:
     losses: Mapping[str, float]
     guide: Mapping[str, Any] | None = None
     exemplars: tuple[int, ...] = ()
+    lights: tuple[float, ...] = ()
+    response: float = 1.0
     prefilter: Mapping[str, Any] | None = None
     encoding: str = "sRGB, its eighth root above 1"
     licence: str = "belongs to the author of its keyframes"
@@ -70,5 +74,5 @@ class ModelInfo:
             raise ModelError(f"{source} was made by an older version of Fewstroke; train it again (--resume goes on)")
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in values.items() if key in known}
-        lists = {key: tuple(values[key]) for key in ("channels", "keyframes", "exemplars")}
+        lists = {key: tuple(values.get(key, ())) for key in ("channels", "keyframes", "exemplars", "lights")}
         return cls(**{**values, **lists})

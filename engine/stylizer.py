@@ -94,7 +94,8 @@ class Stylizer:
         images    scene-linear in `info.working_space`; a matte is no picture
         sources   what the network looks at, where that is not the frame itself but, say, the prefiltered frame
         guides    float32 (H, W, G) each, where the model has guide channels
-        lights    float32 (3,) each: factors of scene-linear RGB for what the network sees, taken out of its paint again
+        lights    float32 (2, 3) each: factors of scene-linear RGB for what the network sees, and such as are taken out
+                  of what it paints
         masks     float32 (H, W) each, 0..1: outside, the frame passes through bit for bit, and costs nothing
         cancel    called every few hundredths of a second; what it raises ends the run at once
 
@@ -121,12 +122,12 @@ class Stylizer:
             seen = grow(piece, self.info.halo, self.info.size_multiple, height, width)
             shown = [_straight(image, seen) for image in sources]
             if lights is not None:
-                shown = [_lit(pixels, light) for pixels, light in zip(shown, lights, strict=True)]
+                shown = [_lit(pixels, light[0]) for pixels, light in zip(shown, lights, strict=True)]
             painted = self._run(shown, None if guides is None else [guide[seen.slices] for guide in guides], cancel)
             inner = piece.within(seen).slices
             for i, image in enumerate(images):
                 mask = None if weights is None else weights[i][piece.slices]
-                paint = painted[i][inner] if lights is None else _lit(painted[i][inner], 1 / lights[i])
+                paint = painted[i][inner] if lights is None else _lit(painted[i][inner], 1 / lights[i][1])
                 _mix(results[i][piece.slices], image.alpha, paint, mask)
         return [replace(image, pixels=pixels) for image, pixels in zip(images, results, strict=True)]
 

@@ -5,6 +5,7 @@ light. A shot that fades, a lamp that is turned off, are beyond that. Such a fra
 frames' light, and its paint is brought back into the frame's own (engine/stylizer.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,14 +29,22 @@ frame. Its light is that of its brightest parts, this quantile."""
 
 @dataclass(frozen=True)
 class LightParams:
-    """keyframes  those that the ST map leads to, at least one"""
+    """keyframes  those that the ST map leads to, at least one, in rising order
+    lights     in how much light each of them is, the first being 1; empty: all are in one
+    response   how far paintings follow the light of plates: 1 as far as it goes, 0 not at all, see `response_of`
+    even       up to which factor light is taken to be even, 1 or more
+    """
 
     keyframes: tuple[int, ...]
+    lights: tuple[float, ...] = ()
+    response: float = 1.0
+    even: float = EVEN
 
 
 class Light(Node):
-    """By which factors of scene-linear RGB a frame comes into the light of the key frames, but for EVEN: float32 (3,),
-    above 0, and 1 where the light is even. The same for all of the frame: medians of what both show.
+    """By which factors of scene-linear RGB a frame comes into the light of the first key frame, but for `even`, and by
+    which its painting does: float32 (2, 3), above 0, and 1 where the light is even. The same for all of the frame:
+    medians of what both show. Key frames that are in another light are brought into that of the first, too.
 
     footage  the pictures
     stmap    where they lie in the key frames, see `STMap`
@@ -48,10 +57,15 @@ class Light(Node):
     params: LightParams
 
     def __init__(self, params: LightParams, footage: Node, stmap: Node, matte: Node | None = None):
-        if not params.keyframes:
-            raise ParameterError("light is compared with that of a key frame; give at least one")
+        if not params.keyframes or list(params.keyframes) != sorted(set(params.keyframes)):
+            raise ParameterError("light is compared with that of key frames; give at least one, in rising order")
+        if params.lights and (len(params.lights) != len(params.keyframes) or min(params.lights) <= 0):
+            raise ParameterError("give one light, above 0, for each key frame, or none")
+        if not 0 <= params.response <= 1:
+            raise ParameterError(f"the response to light is {params.response}: use 0 to 1")
         super().__init__(params, footage=footage, stmap=stmap, matte=matte)
-        self._keyframes = tuple(sorted(set(params.keyframes)))
+        self._keyframes = params.keyframes
+        self._lights = params.lights or (1.0,) * len(params.keyframes)
         self.inputs = {**self.inputs, "colors": Colors(WorkPicture(footage))}
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
@@ -63,18 +77,19 @@ class Light(Node):
         return cv2.__version__
 
     def evaluate(self, frame: int, fetch: Fetch, cancel: Cancel) -> np.ndarray:
-        here = decode(fetch("colors", frame))
+        here = decode(_thinned(fetch("colors", frame)))
         height, width = here.shape[:2]
         counts = np.ones((height, width), bool)
         if "matte" in self.inputs:
             counts = work_matte(fetch("matte", frame), counts.shape) > 0.5
+        cancel()
         places = cv2.resize(fetch("stmap", frame).pixels, (width, height), interpolation=cv2.INTER_NEAREST)
         s, t, sure = cv2.split(places)
         x, down = s * width - np.float32(0.5), (1 - t) * len(self._keyframes)
         known, there, whites = np.zeros(counts.shape, bool), np.ones_like(here), []
         for page in pages_near(self._keyframes, frame):
             cancel()
-            key = decode(fetch("colors", self._keyframes[page]))
+            key = decode(_thinned(fetch("colors", self._keyframes[page]))) / np.float32(self._lights[page])
             y = (down - page) * height - np.float32(0.5)
             on_page = counts & (sure > 0.5) & (np.floor(down) == page)
             there[on_page] = cv2.remap(key, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[on_page]
@@ -85,9 +100,39 @@ class Light(Node):
             factor = light_between(here[known], there[known])
         elif counts.any() and (white := _white(here[counts])) < BLACK:
             factor *= max(whites) / white
-        return np.maximum(factor / EVEN, np.minimum(1, factor * EVEN)).astype(np.float32)
+        even = self.params.even
+        factor = np.maximum(factor / even, np.minimum(1, factor * even)).astype(np.float32)
+        return np.stack([factor, factor ** np.float32(self.params.response)])
+
+
+def _thinned(colors: np.ndarray) -> np.ndarray:
+    """Colours (h, w, 3) at a third of the size: medians need no more."""
+    size = -(-colors.shape[1] // 3), -(-colors.shape[0] // 3)
+    return cv2.resize(colors, size, interpolation=cv2.INTER_AREA)
 
 
 def _white(pixels: np.ndarray) -> float:
     """The light of scene-linear pixels, (N, 3), as of WHITE."""
     return float(max(np.quantile(pixels.mean(axis=1), WHITE), FAINTEST))
+
+
+STOPS = 1.0
+"""By how much plates of key frames must differ in brightness, stops, before their lights are compared: less is mostly
+what they show, and comparing takes seconds."""
+
+
+def typical(pixels: np.ndarray) -> float:
+    """The brightness of scene-linear pixels, (N, 3), as a mean that one lamp does not decide."""
+    return float(np.sqrt(np.maximum(pixels, FAINTEST)).mean()) ** 2
+
+
+def response_of(lights: Sequence[float], paintings: Sequence[float]) -> float:
+    """How far paintings follow the light of their plates, the exponent that fits best, 0 to 1.
+
+    Who paints a dark frame as bright as the others wants those between as bright, too.
+
+    lights     that plates are in, not all the same
+    paintings  how bright what was painted over them is
+    """
+    slope, _ = np.polyfit(np.log(lights), np.log(paintings), 1)
+    return float(np.clip(slope, 0, 1))

@@ -16,7 +16,7 @@ from ..engine.model import ModelInfo
 from ..engine.sessions import Device
 from ..engine.stylizer import TILE
 from .guide import Guide, GuideParams
-from .light import Light, LightParams
+from .light import STOPS, Light, LightParams, response_of, typical
 from .mix import Mix, MixParams
 from .motion import Vectors, VectorsParams
 from .node import Cancel, Node, never
@@ -55,6 +55,8 @@ class Shot:
     guide          the guide layer the network is shown beside it; None: none
     exemplars      the painted key frames that it may copy from, so that it is shown where to find them; empty: none;
                    None: that of the guide. Only with a guide.
+    lights, response
+                   in how much light each of them is, and how far the paintings follow it, see `LightParams`
     """
 
     footage: str
@@ -64,6 +66,8 @@ class Shot:
     prefilter: PrefilterParams | None = None
     guide: GuideParams | None = None
     exemplars: tuple[int, ...] | None = None
+    lights: tuple[float, ...] = ()
+    response: float = 1.0
 
     @cached_property
     def footage_node(self) -> Read:
@@ -105,7 +109,8 @@ class Shot:
         stmap = self.stmap_node
         if stmap is None:
             return None
-        return Light(LightParams(stmap.keyframes), footage=self.footage_node, stmap=stmap, matte=self.matte_node)
+        params = LightParams(stmap.keyframes, self.lights, self.response)
+        return Light(params, footage=self.footage_node, stmap=stmap, matte=self.matte_node)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -128,6 +133,8 @@ class Shot:
             "prefilter": None if self.prefilter is None else asdict(self.prefilter),
             "guide": None if self.guide is None else {**asdict(self.guide), "follows": self._guide_follows},
             "exemplars": () if self.stmap_node is None else self.stmap_node.keyframes,
+            "lights": self.lights,
+            "response": self.response,
         }
 
 
@@ -156,6 +163,8 @@ def as_trained(
         None if info.prefilter is None else PrefilterParams(**info.prefilter),
         None if guide is None else GuideParams(**guide),
         exemplars=tuple(info.exemplars),
+        lights=tuple(info.lights),
+        response=info.response,
     )
 
 
@@ -208,12 +217,26 @@ def with_exemplars(
     if shot.guide is None or preset != "fast":
         return replace(shot, exemplars=())
     evaluate = Evaluator()
-    whole = []
-    for painting in paintings:
+    plates, paints = {}, {}
+    for painting in sorted(paintings, key=lambda p: p.frame):
         opened = _open(shot, painting, paint_space, evaluate, cancel)
-        if float((opened.mask > 0.5).sum()) >= WHOLE * float((opened.counting > 0.5).sum()):
-            whole.append(painting.frame)
-    return replace(shot, exemplars=tuple(sorted(whole)) or (shot.guide.keyframe,))
+        counts = opened.mask > 0.5
+        if float(counts.sum()) >= WHOLE * float((opened.counting > 0.5).sum()):
+            plates[painting.frame] = typical(unpremultiply(evaluate(shot.footage_node, painting.frame, cancel))[counts])
+            paints[painting.frame] = typical(unpremultiply(opened.painted)[counts])
+    if not plates:
+        return replace(shot, exemplars=(shot.guide.keyframe,))
+    whole = replace(shot, exemplars=tuple(plates))
+    if max(plates.values()) < min(plates.values()) * 2**STOPS:
+        return whole
+    first = replace(shot, exemplars=(min(plates),))
+    assert first.stmap_node is not None
+    compare = Light(LightParams((min(plates),), even=1.0), first.footage_node, first.stmap_node, first.matte_node)
+    factors = [float(evaluate(compare, frame, cancel).mean()) for frame in plates]
+    lights = tuple(factors[0] / factor for factor in factors)
+    if max(lights) < min(lights) * 2**STOPS:
+        return whole
+    return replace(whole, lights=lights, response=response_of(lights, list(paints.values())))
 
 
 def load_keyframes(
@@ -230,13 +253,15 @@ def load_keyframes(
     for painting in sorted(paintings, key=lambda p: p.frame):
         frame = painting.frame
         opened = _open(shot, painting, paint_space, evaluate, cancel)
-        light = np.float32(1) if shot.light_node is None else evaluate(shot.light_node, frame, cancel)
-        source = color.encode(unpremultiply(evaluate(shot.source_node, frame, cancel)) * light)
+        seen, paint = (
+            np.ones((2, 3), np.float32) if shot.light_node is None else evaluate(shot.light_node, frame, cancel)
+        )
+        source = color.encode(unpremultiply(evaluate(shot.source_node, frame, cancel)) * seen)
         shown = [
             evaluate(node, frame, cancel).pixels for node in (shot.guide_node, shot.stmap_node) if node is not None
         ]
         source = np.concatenate([source, *shown], axis=2)
-        keyframes.append(Keyframe(frame, source, color.encode(unpremultiply(opened.painted) * light), opened.mask))
+        keyframes.append(Keyframe(frame, source, color.encode(unpremultiply(opened.painted) * paint), opened.mask))
     return keyframes
 
 

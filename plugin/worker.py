@@ -409,7 +409,7 @@ def _shot(fields: Mapping[str, Any]) -> Shot:
         raise ParameterError(f"this is no shot: {str(error).partition(') ')[2] or error}") from None
 
 
-_LEARNT = ("prefilter", "guide", "exemplars")
+_LEARNT = ("prefilter", "guide", "exemplars", "lights", "response")
 """What of a shot its model decides."""
 
 
@@ -421,7 +421,7 @@ def _wanted(
         raise ParameterError(f"there is no '{want}' of a shot; there is {', '.join(WANTS)}")
     if want == "painted":
         info = read_info(model)
-        # The model knows its prefilter, guide and exemplars; whatever else says where the shot lies is passed on.
+        # The model knows what it learnt from; whatever else says where the shot lies is passed on.
         _shot(fields)  # complains of what no shot has
         shot = as_trained(info, **{key: value for key, value in fields.items() if key not in _LEARNT})
         return stylized(shot, model, strength=strength, steadiness=steadiness, device=device), info.working_space

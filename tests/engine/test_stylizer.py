@@ -101,17 +101,17 @@ def test_a_frame_may_be_shown_in_another_light_and_is_painted_in_its_own(
     models: Models, rng: np.random.Generator
 ) -> None:
     stylizer, image = Stylizer(models()), picture(rng, 60, 80)
-    light = np.array([4, 2, 0.5], np.float32)
-    dark = image.with_pixels(image.pixels / light)
-    assert np.array_equal(stylizer(dark, light=light).pixels, stylizer(image).pixels / light)
+    seen, paint = np.array([4, 2, 0.5], np.float32), np.array([2, 1, 0.5], np.float32)
+    light, dark = np.stack([seen, paint]), image.with_pixels(image.pixels / seen)
+    assert np.array_equal(stylizer(dark, light=light).pixels, stylizer(image).pixels / paint)
     mask = np.zeros((60, 80), np.float32)
     mask[20:40, 30:60], mask[20:40, 60:] = 1, 0.5
     painted, whole = stylizer(dark, light=light, mask=mask).pixels, stylizer(dark, light=light).pixels
     assert np.array_equal(painted[:20], dark.pixels[:20]), "outside, the footage as it is"
     np.testing.assert_allclose(painted[20:40, 30:60], whole[20:40, 30:60], atol=1e-5)
     np.testing.assert_allclose(painted[20:40, 60:], (whole + dark.pixels)[20:40, 60:] / 2, atol=1e-5)
-    two = stylizer.batch([image, dark], lights=[np.ones(3, np.float32), light])
-    np.testing.assert_allclose(two[0].pixels / light, two[1].pixels, atol=1e-6)
+    two = stylizer.batch([image, dark], lights=[np.ones((2, 3), np.float32), light])
+    np.testing.assert_allclose(two[0].pixels / paint, two[1].pixels, atol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [3, 9])

@@ -15,9 +15,9 @@ from fewstroke.engine.errors import ParameterError
 from fewstroke.engine.export import export_model
 from fewstroke.engine.image import Image
 from fewstroke.nodes.guide import Guide, GuideParams
-from fewstroke.nodes.light import EVEN, Light, LightParams
+from fewstroke.nodes.light import EVEN, Light, LightParams, response_of
 from fewstroke.nodes.node import Node
-from fewstroke.nodes.shot import Painting, Shot, load_keyframes
+from fewstroke.nodes.shot import Painting, Shot, load_keyframes, with_exemplars
 from fewstroke.nodes.stmap import STMap, STMapParams
 from fewstroke.nodes.stylize import Stylize, StylizeParams
 
@@ -32,9 +32,10 @@ def light(footage: Node, keyframes: tuple[int, ...] = (1,), matte: Node | None =
 
 
 def factor(node: Light, frame: int) -> float:
-    value = fresh_evaluator()(node, frame)
-    assert value.shape == (3,) and np.ptp(value) < 0.02 * value.mean(), "of one colour here"
-    return float(value.mean())
+    shown, painted = fresh_evaluator()(node, frame)
+    assert np.array_equal(shown, painted), "the painting follows"
+    assert shown.shape == (3,) and np.ptp(shown) < 0.02 * shown.mean(), "of one colour here"
+    return float(shown.mean())
 
 
 def test_the_standing_promises() -> None:
@@ -47,12 +48,15 @@ def test_the_standing_promises() -> None:
     check_order(node, [3, 5, 7, 10])
     check_declared(node, 8)
     check_cancel(node, 8)
-    check_keys(make, LightParams((3, 10)), 8, keyframes=(3, 11))
+    check_keys(make, LightParams((3, 10)), 8, keyframes=(3, 11), lights=(1.0, 0.5), response=0.5)
 
 
 def test_without_a_key_frame_there_is_nothing_to_compare_with() -> None:
-    with pytest.raises(ParameterError, match="give at least one"):
-        light(pan(), keyframes=())
+    footage = pan()
+    stmap = STMap(STMapParams((1,)), footage)
+    for keyframes, lights, message in (((), (), "give at least one"), ((1, 2), (1.0,), "give one light")):
+        with pytest.raises(ParameterError, match=message):
+            Light(LightParams(keyframes, lights), footage, stmap)
 
 
 @pytest.mark.parametrize("ratio", [0.92, 1.0, 1.08])
@@ -69,13 +73,33 @@ def test_a_pan_in_other_light_is_measured(ratio: float) -> None:
 def test_coloured_light_is_measured_as_well() -> None:
     dusk = np.array([0.9, 0.5, 0.2], np.float32)
     footage = Footage({f: Image(i.pixels * dusk ** ((f - 1) / 7)) for f, i in pan(step=(1, 0)).pictures.items()})
-    found = fresh_evaluator()(light(footage), 8)
+    found, _ = fresh_evaluator()(light(footage), 8)
     np.testing.assert_allclose(found, [1, 1 / (0.5 * EVEN), 1 / (0.2 * EVEN)], rtol=0.02)
 
 
-def test_of_two_key_frames_in_two_lights_each_counts_where_it_is_seen() -> None:
-    node = light(lit(pan(), lambda f: 1.0 if f < 7 else 0.1), keyframes=(1, 12))
-    assert factor(node, 3) == 1.0 and factor(node, 10) == 1.0
+@pytest.mark.parametrize(("paint", "response"), [((0.4, 0.1), 1), ((0.4, 0.2), 0.5), ((0.4, 0.4), 0), ((0.1, 0.4), 0)])
+def test_the_painter_says_whether_a_painting_follows_the_light(paint: tuple[float, float], response: float) -> None:
+    assert response_of((1.0, 0.25), paint) == pytest.approx(response)
+
+
+def test_a_painting_that_does_not_follow_stays_as_bright() -> None:
+    footage = lit(pan(step=(1, 0)), lambda f: 0.1 ** ((f - 1) / 11))
+    stmap = STMap(STMapParams((1, 12)), footage)
+    shown, painted = fresh_evaluator()(Light(LightParams((1, 12), response=0.0), footage, stmap), 5)
+    assert shown.min() > 1.5 and (painted == 1).all()
+
+
+def test_a_response_beyond_its_range_is_refused() -> None:
+    with pytest.raises(ParameterError, match="use 0 to 1"):
+        Light(LightParams((1,), response=1.5), pan(), STMap(STMapParams((1,)), pan()))
+
+
+def test_key_frames_in_two_lights_are_brought_into_that_of_the_first() -> None:
+    footage = lit(pan(), lambda f: 1.0 if f < 7 else 0.1)
+    node = Light(LightParams((1, 12), (1.0, 0.1)), footage, STMap(STMapParams((1, 12)), footage))
+    assert factor(node, 1) == factor(node, 3) == 1.0
+    for frame in (9, 12):
+        assert factor(node, frame) == pytest.approx(10 / EVEN, rel=0.02)
 
 
 def test_a_black_frame_is_as_dark_as_it_is() -> None:
@@ -137,5 +161,9 @@ def test_a_key_frame_that_is_no_exemplar_is_learnt_in_the_exemplars_light(save: 
     even = np.float32(1 / EVEN)
     np.testing.assert_allclose(dark.source[..., :3], color.encode(plate * even), atol=5e-3)
     np.testing.assert_allclose(dark.target, color.encode(painting * even), atol=5e-3)
-    both = load_keyframes(replace(shot, exemplars=(1, 2)), paintings)[1]
-    np.testing.assert_allclose(both.target, color.encode(painting * np.float32(0.25)), atol=2e-3)
+    both = with_exemplars(shot, paintings, "fast")
+    assert both.exemplars == (1, 2) and both.lights == pytest.approx((1, 0.25), rel=0.01)
+    assert both.response == pytest.approx(1, abs=0.01)
+    np.testing.assert_allclose(load_keyframes(both, paintings)[1].target, dark.target, atol=5e-3)
+    bright_twice = [paintings[0], replace(paintings[0], frame=2)]
+    assert with_exemplars(shot, bright_twice, "fast").response == pytest.approx(0, abs=0.01)
