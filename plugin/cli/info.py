@@ -18,8 +18,12 @@ def info(model: Annotated[str, typer.Argument(help="The .onnx file.")]) -> None:
         if name == "keyframes":
             value = "; ".join(f"{key['frame']} ({key['painting']}, {key['digest'][:8]})" for key in value)
         elif isinstance(value, dict):
-            value = ", ".join(f"{k} {f'{v:.4g}' if isinstance(v, float) else v}" for k, v in value.items())
+            value = ", ".join(f"{key} {_short(each)}" for key, each in value.items())
         elif isinstance(value, tuple | list):
-            value = ", ".join(map(str, value))
-        lines.append(f"{name.replace('_', ' '):14} {'none' if value is None else value}")
+            value = ", ".join(map(_short, value))
+        lines.append(f"{name.replace('_', ' '):14} {'none' if value in (None, '') else _short(value)}")
     output.event("info", "\n".join(lines), model=model, **facts)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
