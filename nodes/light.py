@@ -64,12 +64,11 @@ class Light(Node):
         if not 0 <= params.response <= 1:
             raise ParameterError(f"the response to light is {params.response}: use 0 to 1")
         super().__init__(params, footage=footage, stmap=stmap, matte=matte)
-        self._keyframes = params.keyframes
         self._lights = params.lights or (1.0,) * len(params.keyframes)
         self.inputs = {**self.inputs, "colors": Colors(WorkPicture(footage))}
 
     def frames_needed(self, frame: int) -> dict[str, tuple[int, ...]]:
-        keys = [self._keyframes[page] for page in pages_near(self._keyframes, frame)]
+        keys = [self.params.keyframes[page] for page in pages_near(self.params.keyframes, frame)]
         here = {name: (frame,) for name in ("stmap", "matte") if name in self.inputs}
         return {**here, "colors": tuple(sorted({frame, *keys}))}
 
@@ -85,11 +84,11 @@ class Light(Node):
         cancel()
         places = cv2.resize(fetch("stmap", frame).pixels, (width, height), interpolation=cv2.INTER_NEAREST)
         s, t, sure = cv2.split(places)
-        x, down = s * width - np.float32(0.5), (1 - t) * len(self._keyframes)
+        x, down = s * width - np.float32(0.5), (1 - t) * len(self.params.keyframes)
         known, there, whites = np.zeros(counts.shape, bool), np.ones_like(here), []
-        for page in pages_near(self._keyframes, frame):
+        for page in pages_near(self.params.keyframes, frame):
             cancel()
-            key = decode(_thinned(fetch("colors", self._keyframes[page]))) / np.float32(self._lights[page])
+            key = decode(_thinned(fetch("colors", self.params.keyframes[page]))) / np.float32(self._lights[page])
             y = (down - page) * height - np.float32(0.5)
             on_page = counts & (sure > 0.5) & (np.floor(down) == page)
             there[on_page] = cv2.remap(key, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[on_page]
