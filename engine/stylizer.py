@@ -94,8 +94,8 @@ class Stylizer:
         images    scene-linear in `info.working_space`; a matte is no picture
         sources   what the network looks at, where that is not the frame itself but, say, the prefiltered frame
         guides    float32 (H, W, G) each, where the model has guide channels
-        lights    float32 (2, 3) each: factors of scene-linear RGB for what the network sees, and such as are taken out
-                  of what it paints
+        lights    float32 (2, h, w, 3) each, spread over the picture: factors of scene-linear RGB for what the network
+                  sees, and such as are taken out of what it paints
         masks     float32 (H, W) each, 0..1: outside, the frame passes through bit for bit, and costs nothing
         cancel    called every few hundredths of a second; what it raises ends the run at once
 
@@ -118,16 +118,17 @@ class Stylizer:
             np.empty_like(image.pixels) if masks is None and image.alpha is Alpha.NONE else image.pixels.copy()
             for image in images
         ]
+        shadings = [[spread(part, images[0].pixels.shape) for part in light] for light in lights or ()]
         for piece in pieces:
             seen = grow(piece, self.info.halo, self.info.size_multiple, height, width)
             shown = [_straight(image, seen) for image in sources]
-            if lights is not None:
-                shown = [_lit(pixels, light[0]) for pixels, light in zip(shown, lights, strict=True)]
+            for i, (factors, _) in enumerate(shadings):
+                shown[i] = _lit(shown[i], factors, seen)
             painted = self._run(shown, None if guides is None else [guide[seen.slices] for guide in guides], cancel)
             inner = piece.within(seen).slices
             for i, image in enumerate(images):
                 mask = None if weights is None else weights[i][piece.slices]
-                paint = painted[i][inner] if lights is None else _lit(painted[i][inner], 1 / lights[i][1])
+                paint = _lit(painted[i][inner], 1 / shadings[i][1], piece) if shadings else painted[i][inner]
                 _mix(results[i][piece.slices], image.alpha, paint, mask)
         return [replace(image, pixels=pixels) for image, pixels in zip(images, results, strict=True)]
 
@@ -201,9 +202,17 @@ def _straight(image: Image, area: Rect) -> np.ndarray:
     return np.broadcast_to(rgb, (*rgb.shape[:2], 3))
 
 
-def _lit(pixels: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Scene-linear RGB in another light; the very same where that is 1."""
-    return pixels if (light == 1).all() else pixels * light
+def spread(factors: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Factors (h, w, 3) over a picture of so many rows and columns; (1, 1, 3) where all are 1, so that pixels stay the
+    very same."""
+    if (factors == 1).all():
+        return np.ones((1, 1, 3), np.float32)
+    return cv2.resize(factors, shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _lit(pixels: np.ndarray, factors: np.ndarray, area: Rect) -> np.ndarray:
+    """An area's pixels by its part of such factors."""
+    return pixels if factors.shape[:2] == (1, 1) else pixels * factors[area.slices]
 
 
 def _mix(pixels: np.ndarray, alpha: Alpha, painted: np.ndarray, mask: np.ndarray | None) -> None:

@@ -60,6 +60,20 @@ ALIKE = 0.15
 STRAYING = 0.1
 """Difference, encoded, from which a pixel is taken for one of something else, when a lead is made exact."""
 
+EVEN = 6.0
+"""Standard deviation over which light is even, pixels of the working size, where a lead is bent."""
+WIDE = 25
+"""Side of the windows in which it is bent, pixels of the working size."""
+STIFF = 0.1
+"""A bend of a pixel costs as much as this part of the mean squared difference that is there: grain that is like no
+other grain bends nothing, ..."""
+FLAT = 2e-5
+"""... and this, encoded, squared, where there is nothing to go by."""
+STEPS = 4
+"""Steps in which it is bent."""
+LEAST = 81
+"""Parts of fewer pixels of the working size are left straight."""
+
 PIECE = 12
 """Cells that a lead must suit to be chosen for a part of a hole, about two brush strokes."""
 
@@ -143,7 +157,7 @@ class LookAlikes(Node):
     matte    the subject's coverage, where there are two layers: each has its look-alikes within itself
     """
 
-    VERSION = 6
+    VERSION = 9
     ARTEFACT = True
     INPUTS = ("colors", "way")
     OPTIONAL_INPUTS = ("matte",)
@@ -219,11 +233,15 @@ def _choose(
     labels = np.where(fits.max(axis=0) >= SUITS, (fits >= SUITS).argmax(axis=0), fits.argmax(axis=0)).astype(np.uint8)
     _cover(labels, fits, lacking, cancel)
     labels[seen[..., 3] < 0.5] = 0
+    suited = np.take_along_axis(fits, labels[None].astype(np.intp), axis=0)[0]
     labels = cv2.resize(cv2.medianBlur(labels, 5), (width, height), interpolation=cv2.INTER_NEAREST)
     labels = cv2.medianBlur(labels, 2 * COARSE + 1)
     result = np.dstack([base, (labels > 0).astype(np.float32)])
     for label in np.unique(labels[labels > 0]):
         result[labels == label, :2] = np.broadcast_to(ways[label - 1], base.shape)[labels == label]
+    labels[cv2.resize(lacking.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) == 0] = 0
+    suited = cv2.resize(suited, (width, height), interpolation=cv2.INTER_NEAREST)
+    _fit(result, labels, suited, here, there, cancel)
     return result
 
 
@@ -286,6 +304,63 @@ def _exactly(here: np.ndarray, there: np.ndarray, lead: np.ndarray, block: np.nd
         exact -= np.linalg.solve(curvature, [(held * one * apart).sum() for one in slopes])
         exact = np.clip(exact, lead - COARSE, lead + COARSE)
     return exact.astype(np.float32)
+
+
+def _fit(
+    way: np.ndarray, labels: np.ndarray, suited: np.ndarray, here: np.ndarray, there: np.ndarray, cancel: Cancel
+) -> None:
+    """Bends the ways of parts, in place, so that lines of what is copied go on: where the camera turns, or things are
+    at other depths, what is a whole lead away moves otherwise. In windows, as Lucas and Kanade do.
+
+    way          float32 (h, w, 3), as of `LookAlikes`
+    labels       uint8 (h, w): the lead of each pixel; 0 where it is left alone
+    suited       float32 (h, w), how far it suits: what suits less than SUITS would be bent to what it is not
+    here, there  float32 (h, w, 3), the frame and the key frame, encoded
+    """
+    fine, other = (picture - cv2.GaussianBlur(picture, (0, 0), EVEN) for picture in (here, there))
+    found = [other, *(cv2.Sobel(other, cv2.CV_32F, *along, ksize=3, scale=1 / 8) for along in ((1, 0), (0, 1)))]
+    for label in np.unique(labels[labels > 0]):
+        _, names, facts, _ = cv2.connectedComponentsWithStats((labels == label).astype(np.uint8))
+        for name in 1 + np.flatnonzero(facts[1:, cv2.CC_STAT_AREA] >= LEAST):
+            cancel()
+            left, top, width, height = facts[name, :4]
+            box = np.s_[top : top + height, left : left + width]
+            part = names[box] == name
+            if suited[box][part].mean() < SUITS:
+                continue
+            bent = _bent(way[box], part.astype(np.float32), (left, top), fine[box], found)
+            way[box][part, :2] = bent[part]
+
+
+def _bent(
+    way: np.ndarray, part: np.ndarray, corner: tuple[int, int], seen: np.ndarray, found: Sequence[np.ndarray]
+) -> np.ndarray:
+    """The way of one part, float32 (h, w, 2): of the box round it, as all of these but the last.
+
+    way, part  how it leads so far, (h, w, 3), and where it is, (h, w), 0 or 1
+    corner     of the box in the frame, x and y
+    seen       what the frame shows, (h, w, 3), even light taken out
+    found      the key frame, likewise, and its slopes to the right and down
+    """
+    bend, (x, y) = np.zeros((*part.shape, 2), np.float32), positions(np.ascontiguousarray(way[..., :2]))
+    x, y = x + np.float32(corner[0]), y + np.float32(corner[1])
+    around = cv2.blur(part, (WIDE, WIDE)) + np.float32(1e-6)
+    for _ in range(STEPS):
+        picture, right, down = (
+            cv2.remap(layer, x + bend[..., 0], y + bend[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            for layer in found
+        )
+        apart = picture - seen
+        held = part / (1 + np.square(apart).sum(axis=-1) / np.float32(STRAYING**2))
+        pairs = ((right, right), (right, down), (down, down), (right, apart), (down, apart), (apart, apart))
+        sums = cv2.merge([held * (one * two).sum(axis=-1) for one, two in pairs])
+        xx, xy, yy, xd, yd, off = cv2.split(cv2.blur(sums, (WIDE, WIDE)) / around[..., None])
+        stiff = np.float32(STIFF) * off + np.float32(FLAT)
+        xx, yy, xd, yd = xx + stiff, yy + stiff, xd + stiff * bend[..., 0], yd + stiff * bend[..., 1]
+        least = xx * yy - xy * xy
+        bend -= cv2.merge([yy * xd - xy * yd, xx * yd - xy * xd]) / least[..., None]
+        bend = bend.clip(-COARSE, COARSE)
+    return way[..., :2] + bend
 
 
 def _cover(labels: np.ndarray, fits: np.ndarray, lacking: np.ndarray, cancel: Cancel) -> None:

@@ -14,7 +14,7 @@ from ..engine.image import Image, unpremultiply
 from ..engine.keyframe import Keyframe
 from ..engine.model import ModelInfo
 from ..engine.sessions import Device
-from ..engine.stylizer import TILE
+from ..engine.stylizer import TILE, spread
 from .guide import Guide, GuideParams
 from .light import STOPS, Light, LightParams, response_of, typical
 from .mix import Mix, MixParams
@@ -232,7 +232,7 @@ def with_exemplars(
     first = replace(shot, exemplars=(min(plates),))
     assert first.stmap_node is not None
     compare = Light(LightParams((min(plates),), even=1.0), first.footage_node, first.stmap_node, first.matte_node)
-    factors = [float(evaluate(compare, frame, cancel).mean()) for frame in plates]
+    factors = [float(evaluate(compare, frame, cancel)[1].mean()) for frame in plates]
     lights = tuple(factors[0] / factor for factor in factors)
     if max(lights) < min(lights) * 2**STOPS:
         return whole
@@ -253,15 +253,17 @@ def load_keyframes(
     for painting in sorted(paintings, key=lambda p: p.frame):
         frame = painting.frame
         opened = _open(shot, painting, paint_space, evaluate, cancel)
-        seen, paint = (
-            np.ones((2, 3), np.float32) if shot.light_node is None else evaluate(shot.light_node, frame, cancel)
+        source, painted = (
+            unpremultiply(image) for image in (evaluate(shot.source_node, frame, cancel), opened.painted)
         )
-        source = color.encode(unpremultiply(evaluate(shot.source_node, frame, cancel)) * seen)
+        if shot.light_node is not None:
+            seen, paint = (spread(part, source.shape) for part in evaluate(shot.light_node, frame, cancel))
+            source, painted = source * seen, painted * paint
         shown = [
             evaluate(node, frame, cancel).pixels for node in (shot.guide_node, shot.stmap_node) if node is not None
         ]
-        source = np.concatenate([source, *shown], axis=2)
-        keyframes.append(Keyframe(frame, source, color.encode(unpremultiply(opened.painted) * paint), opened.mask))
+        source = np.concatenate([color.encode(source), *shown], axis=2)
+        keyframes.append(Keyframe(frame, source, color.encode(painted), opened.mask))
     return keyframes
 
 

@@ -102,7 +102,7 @@ def test_a_frame_may_be_shown_in_another_light_and_is_painted_in_its_own(
 ) -> None:
     stylizer, image = Stylizer(models()), picture(rng, 60, 80)
     seen, paint = np.array([4, 2, 0.5], np.float32), np.array([2, 1, 0.5], np.float32)
-    light, dark = np.stack([seen, paint]), image.with_pixels(image.pixels / seen)
+    light, dark = np.stack([seen, paint])[:, None, None], image.with_pixels(image.pixels / seen)
     assert np.array_equal(stylizer(dark, light=light).pixels, stylizer(image).pixels / paint)
     mask = np.zeros((60, 80), np.float32)
     mask[20:40, 30:60], mask[20:40, 60:] = 1, 0.5
@@ -110,8 +110,13 @@ def test_a_frame_may_be_shown_in_another_light_and_is_painted_in_its_own(
     assert np.array_equal(painted[:20], dark.pixels[:20]), "outside, the footage as it is"
     np.testing.assert_allclose(painted[20:40, 30:60], whole[20:40, 30:60], atol=1e-5)
     np.testing.assert_allclose(painted[20:40, 60:], (whole + dark.pixels)[20:40, 60:] / 2, atol=1e-5)
-    two = stylizer.batch([image, dark], lights=[np.ones((2, 3), np.float32), light])
+    two = stylizer.batch([image, dark], lights=[np.ones((2, 5, 7, 3), np.float32), light])
     np.testing.assert_allclose(two[0].pixels / paint, two[1].pixels, atol=1e-6)
+    shade = np.linspace(0.5, 2, 80, dtype=np.float32)[None, :, None] * np.ones((60, 1, 3), np.float32)
+    shaded, even = image.with_pixels(image.pixels / shade), np.ones_like(shade)
+    np.testing.assert_allclose(
+        stylizer(shaded, light=np.stack([shade, even])).pixels, stylizer(image).pixels, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("channels", [3, 9])

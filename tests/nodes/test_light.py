@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from networks import facts, random_generator
@@ -14,8 +15,9 @@ from fewstroke.engine import color
 from fewstroke.engine.errors import ParameterError
 from fewstroke.engine.export import export_model
 from fewstroke.engine.image import Image
+from fewstroke.engine.stylizer import spread
 from fewstroke.nodes.guide import Guide, GuideParams
-from fewstroke.nodes.light import EVEN, Light, LightParams, response_of
+from fewstroke.nodes.light import EVEN, SHADOW, Light, LightParams, response_of
 from fewstroke.nodes.node import Node
 from fewstroke.nodes.shot import Painting, Shot, load_keyframes, with_exemplars
 from fewstroke.nodes.stmap import STMap, STMapParams
@@ -32,10 +34,11 @@ def light(footage: Node, keyframes: tuple[int, ...] = (1,), matte: Node | None =
 
 
 def factor(node: Light, frame: int) -> float:
+    """By how much the painting follows: the same all over, and of one colour here."""
     shown, painted = fresh_evaluator()(node, frame)
-    assert np.array_equal(shown, painted), "the painting follows"
-    assert shown.shape == (3,) and np.ptp(shown) < 0.02 * shown.mean(), "of one colour here"
-    return float(shown.mean())
+    assert shown.shape == painted.shape and np.ptp(painted) < 0.02 * painted.mean()
+    assert (shown >= painted / (1.01 * SHADOW)).all() and (shown <= painted * 1.01 * SHADOW).all()
+    return float(painted.mean())
 
 
 def test_the_standing_promises() -> None:
@@ -73,8 +76,8 @@ def test_a_pan_in_other_light_is_measured(ratio: float) -> None:
 def test_coloured_light_is_measured_as_well() -> None:
     dusk = np.array([0.9, 0.5, 0.2], np.float32)
     footage = Footage({f: Image(i.pixels * dusk ** ((f - 1) / 7)) for f, i in pan(step=(1, 0)).pictures.items()})
-    found, _ = fresh_evaluator()(light(footage), 8)
-    np.testing.assert_allclose(found, [1, 1 / (0.5 * EVEN), 1 / (0.2 * EVEN)], rtol=0.02)
+    found = fresh_evaluator()(light(footage), 8)[1]
+    np.testing.assert_allclose(found[0, 0], [1, 1 / (0.5 * EVEN), 1 / (0.2 * EVEN)], rtol=0.02)
 
 
 @pytest.mark.parametrize(("paint", "response"), [((0.4, 0.1), 1), ((0.4, 0.2), 0.5), ((0.4, 0.4), 0), ((0.1, 0.4), 0)])
@@ -125,8 +128,36 @@ def test_a_screen_behind_an_actor_is_not_his_light() -> None:
     assert factor(light(Footage(behind), matte=mattes), 4) == 1.0
 
 
+def shadowed(footage: Footage, frame: int) -> tuple[Footage, np.ndarray]:
+    """A shadow with a soft rim over a third of one frame, and how much light it lets through: float32 (h, w, 1)."""
+    height, width = footage.pictures[frame].pixels.shape[:2]
+    shade = np.ones((height, width, 1), np.float32)
+    shade[:, : width // 3] = 0.65
+    shade = cv2.GaussianBlur(shade, (0, 0), 4)[..., None]
+    return Footage({**footage.pictures, frame: Image(footage.pictures[frame].pixels * shade)}), shade
+
+
+def test_a_shadow_that_falls_on_something_is_not_shown_to_the_network() -> None:
+    footage, shade = shadowed(still(), 6)
+    shown, painted = fresh_evaluator()(light(footage), 6)
+    assert (painted == 1).all()
+    left, width = spread(shown, shade.shape) * shade, shade.shape[1]
+    assert abs(left.mean() - 1) < 0.02
+    for inner in (left[:, : width // 3 - 24], left[:, width // 3 + 24 :]):
+        np.testing.assert_allclose(inner, 1, atol=0.1)
+
+
+def test_key_frames_and_what_nothing_is_known_of_are_shown_as_they_are() -> None:
+    footage, _ = shadowed(still(), 6)
+    assert (fresh_evaluator()(light(footage, (1, 6)), 6) == 1).all()
+    noise = np.random.default_rng(3).random(still().pictures[1].pixels.shape).astype(np.float32)
+    np.testing.assert_allclose(
+        fresh_evaluator()(light(Footage({**still().pictures, 6: Image(noise)})), 6), 1, atol=0.02
+    )
+
+
 def test_a_shot_that_fades_is_painted_as_without_and_fades(tmp_path: Path) -> None:
-    """Whatever the network. What it does otherwise in the dark is what is left of the frame's own light, EVEN."""
+    """Whatever the network. It stays brighter by EVEN."""
     generator = random_generator("fast", 9)
     (tmp_path / "m.onnx").write_bytes(export_model(generator, facts(generator, 9)))
 
@@ -145,7 +176,7 @@ def test_a_shot_that_fades_is_painted_as_without_and_fades(tmp_path: Path) -> No
     dark = painted(lit(still(), lambda f: 0.05 ** ((f - 1) / 7)))
     bound = painted(lit(still(), lambda f: 1 / EVEN ** (f > 1)))
     np.testing.assert_allclose(dark / (0.05 * EVEN), bound, atol=0.03)
-    assert np.abs(bright - bound).mean() < 0.1
+    np.testing.assert_allclose(bright, bound, atol=0.03)
 
 
 def test_a_key_frame_that_is_no_exemplar_is_learnt_in_the_exemplars_light(save: Callable[..., Path]) -> None:
@@ -159,7 +190,7 @@ def test_a_key_frame_that_is_no_exemplar_is_learnt_in_the_exemplars_light(save: 
     bright, dark = load_keyframes(shot, paintings)
     np.testing.assert_allclose(bright.source[..., :3], color.encode(plate), atol=2e-3)
     even = np.float32(1 / EVEN)
-    np.testing.assert_allclose(dark.source[..., :3], color.encode(plate * even), atol=5e-3)
+    np.testing.assert_allclose(dark.source[..., :3], color.encode(plate), atol=5e-3)
     np.testing.assert_allclose(dark.target, color.encode(painting * even), atol=5e-3)
     both = with_exemplars(shot, paintings, "fast")
     assert both.exemplars == (1, 2) and both.lights == pytest.approx((1, 0.25), rel=0.01)

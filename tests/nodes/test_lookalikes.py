@@ -10,7 +10,8 @@ from fewstroke.engine.frames import FrameRange
 from fewstroke.engine.image import Image
 from fewstroke.nodes.guide import Register, RegisterParams, WorkPicture
 from fewstroke.nodes.likeness import Colors, agreement
-from fewstroke.nodes.lookalikes import ANCHORS, LookAlikes, LookAlikesParams, anchors
+from fewstroke.nodes.lookalikes import ANCHORS, LookAlikes, LookAlikesParams, _fit, anchors
+from fewstroke.nodes.node import never
 from fewstroke.nodes.render import Evaluator
 from fewstroke.nodes.stmap import STMap, STMapParams
 from fewstroke.nodes.wayback import WayBack, WayBackParams
@@ -177,3 +178,29 @@ def test_the_key_frame_changes_the_key() -> None:
     colors = Colors(WorkPicture(footage))
     way = WayBack(WayBackParams(KEY), Register(RegisterParams(KEY), footage), colors)
     check_keys(lambda params: LookAlikes(params, colors, way), LookAlikesParams(KEY), 9)
+
+
+def test_what_a_lead_leads_to_is_bent_until_lines_go_on() -> None:
+    """As where the camera turns: a line is up to 3 pixels beside where the lead has it, and the grain is another."""
+    rng = np.random.default_rng(8)
+
+    def wall(line: np.ndarray) -> np.ndarray:
+        grain = cv2.GaussianBlur(rng.standard_normal((HEIGHT, WIDTH)).astype(np.float32), (0, 0), 1)
+        row = np.arange(HEIGHT, dtype=np.float32)[:, None]
+        picture = 0.5 + 0.02 * grain - 0.3 * np.exp(-np.square((row - line) / 3))
+        return cv2.merge([picture.astype(np.float32)] * 3)
+
+    line = np.linspace(HEIGHT / 2, HEIGHT / 2 + 3, WIDTH, dtype=np.float32)
+    here, there = wall(line), wall(np.full(WIDTH, HEIGHT / 2, np.float32))
+    way = np.dstack([np.zeros((HEIGHT, WIDTH, 2), np.float32), np.ones((HEIGHT, WIDTH), np.float32)])
+    straight, sure = way.copy(), np.ones((HEIGHT, WIDTH), np.float32)
+    labels = np.ones((HEIGHT, WIDTH), np.uint8)
+    _fit(way, labels, sure, here, there, never)
+    column = np.arange(10, WIDTH - 10)
+    down = way[np.rint(line[column]).astype(int), column, 1]
+    np.testing.assert_allclose(down, HEIGHT / 2 - line[column], atol=0.5)
+    assert np.abs(way[: HEIGHT // 2 - 25, :, :2]).mean() < 0.4, "far from the line nothing tells"
+    for parts, suited in ((labels, 0 * sure), (0 * labels, sure)):
+        bent = straight.copy()
+        _fit(bent, parts, suited, here, there, never)
+        assert np.array_equal(bent, straight), "of another thing, or not to be touched"
