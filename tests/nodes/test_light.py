@@ -69,8 +69,10 @@ def test_where_light_is_even_nothing_is_done(ratio: float) -> None:
 
 @pytest.mark.parametrize("ratio", [0.004, 0.06, 0.3, 0.8, 1.5, 2.5])
 def test_a_pan_in_other_light_is_measured(ratio: float) -> None:
-    found = factor(light(lit(pan(step=(1, 0)), lambda f: ratio ** ((f - 1) / 7))), 8)
-    assert found * ratio == pytest.approx(1 / EVEN if ratio < 1 else EVEN, rel=0.02)
+    node = light(lit(pan(step=(1, 0)), lambda f: ratio ** ((f - 1) / 7)))
+    assert factor(node, 8) * ratio == pytest.approx(1 / EVEN if ratio < 1 else EVEN, rel=0.02)
+    shown, _ = fresh_evaluator()(node, 8)
+    assert np.median(shown) * ratio == pytest.approx(1, rel=0.05), "the network sees it nearly in the key frame's light"
 
 
 def test_coloured_light_is_measured_as_well() -> None:
