@@ -49,7 +49,7 @@ class STMap(Node):
     consensus.py).
     """
 
-    VERSION = 9
+    VERSION = 10
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
     params: STMapParams
@@ -144,19 +144,31 @@ def _grown(way: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if size == (width, height):
         return way
     grown = cv2.resize(way, size, interpolation=cv2.INTER_LINEAR)
-    around = np.ones((3, 3), np.uint8)
-    right, down = (cv2.dilate(part, around) - cv2.erode(part, around) for part in cv2.split(way)[:2])
-    parts = (np.maximum(right, down) > ONE_PLACE).astype(np.uint8)
-    rows, columns = np.nonzero(cv2.resize(parts, size, interpolation=cv2.INTER_NEAREST))
-    top = np.floor((rows + 0.5) * (height / size[1]) - 0.5).astype(np.int32)
-    left = np.floor((columns + 0.5) * (width / size[0]) - 0.5).astype(np.int32)
-    beside = [np.clip(left + right, 0, width - 1) for right in (0, 1)]
-    below = [np.clip(top + down, 0, height - 1) * width for down in (0, 1)]
-    ways = way[..., 0].ravel() + 1j * way[..., 1].ravel()
-    corners = np.stack([np.take(ways, row + column) for row in below for column in beside])
-    away = corners - (grown[rows, columns, 0] + 1j * grown[rows, columns, 1])
-    squares = np.square(np.real(away)) + np.square(np.imag(away))
+    top, left = (
+        np.floor((np.arange(many) + 0.5) * (few / many) - 0.5).astype(np.int64)
+        for few, many in zip(way.shape, size[::-1], strict=False)
+    )
+    torn = _torn(way)[top.clip(0)][:, left.clip(0)]
+    rows, columns = np.divmod(np.flatnonzero(torn), size[0])
+    beside = [np.clip(left + right, 0, width - 1)[columns] for right in (0, 1)]
+    below = [(np.clip(top + down, 0, height - 1) * width)[rows] for down in (0, 1)]
+    ways = way.reshape(-1, 3)[:, :2].copy().view(np.complex64).ravel()
+    corners = np.stack([ways[row + column] for row in below for column in beside])
+    away = corners - grown[rows, columns, :2].view(np.complex64).ravel()
+    squares = np.square(away.real) + np.square(away.imag)
     apart = squares.max(axis=0) > ONE_PLACE**2
-    chosen = corners[squares.argmin(axis=0), np.arange(len(rows))][apart]
-    grown[rows[apart], columns[apart], :2] = np.stack([np.real(chosen), np.imag(chosen)], -1)
+    chosen = np.take_along_axis(corners, squares.argmin(axis=0)[None], axis=0)[0][apart]
+    grown[rows[apart], columns[apart], :2] = chosen.view(np.float32).reshape(-1, 2)
     return grown
+
+
+def _torn(way: np.ndarray) -> np.ndarray:
+    """Where a way, the next one to the right, that below and the one beside that lead apart: bool (h, w)."""
+    ranges = []
+    for part in cv2.split(way)[:2]:
+        lowest = highest = cv2.copyMakeBorder(part, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
+        for one, next_ in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+            lowest = np.minimum(lowest[one], lowest[next_])
+            highest = np.maximum(highest[one], highest[next_])
+        ranges.append(highest - lowest)
+    return np.maximum(*ranges) > ONE_PLACE
