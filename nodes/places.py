@@ -73,7 +73,7 @@ class Places(Temporal):
     registration behind that of the guide's key frame is the same artefact as the guide's.
     """
 
-    VERSION = 7
+    VERSION = 8
     ARTEFACT = True
     INPUTS: ClassVar[tuple[str, ...]] = ("footage",)
     OPTIONAL_INPUTS: ClassVar[tuple[str, ...]] = ("matte", "vectors")
@@ -239,13 +239,26 @@ def _layer(
         cv2.copyTo(np.dstack([choice[..., :2], like]), taken, alike)
         lacking -= taken
     if carried is not None and own.any():  # not beyond a cut
-        x, y = positions(carried)
-        other = _confidence(carried, within(x, y, sure.shape), here, there, layer)
+        other = _confidence(carried, _laid(carried), here, there, layer)
         likelier = cv2.GaussianBlur(other - np.maximum(sure, alike[..., 2]), (0, 0), STROKE) > LIKELIER
         likelier = cv2.morphologyEx(likelier.astype(np.uint8), cv2.MORPH_OPEN, np.ones((SHARD, SHARD), np.uint8)) > 0
         way, sure = np.where(likelier[..., None], carried, way), np.where(likelier, other, sure)
         alike[likelier] = 0
     return _Layer(np.dstack([way, sure]), alike)
+
+
+def _laid(way: np.ndarray) -> np.ndarray:
+    """How far anything of the key frame has come to lie where a way (h, w, 2) leads back from: float32 (h, w), 0..1.
+
+    As of `WayBack`, half as dense is enough. Where something was uncovered, flow is drawn out over it from its border.
+    """
+    x, y = positions(way)
+    slopes = [cv2.Sobel(place, cv2.CV_32F, *along, ksize=3, scale=1 / 8) for place in (x, y) for along in _ALONG]
+    area = slopes[0] * slopes[3] - slopes[1] * slopes[2]
+    return (2 * area).clip(0, 1) * within(x, y, area.shape)
+
+
+_ALONG = ((1, 0), (0, 1))
 
 
 def _with_pieces(

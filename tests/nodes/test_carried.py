@@ -72,3 +72,17 @@ def test_the_st_map_takes_it_only_where_the_pictures_speak_for_it() -> None:
     assert np.median(layer.way[left][..., 2]) > 0.9 and np.median(layer.way[right][..., 2]) > 0.9
     alone = _layer(still, own, None, [], _Seen(here, None), _Seen(there, None), 0)
     assert np.median(alone.way[left][..., 2]) < 0.3
+
+
+def test_flow_that_is_drawn_out_over_what_was_uncovered_is_not_believed() -> None:
+    """On a plain wall it leads from everywhere to what looks the same; of a brush stroke it would make a stain."""
+    wall = np.full((HEIGHT, WIDTH, 3), 0.5, np.float32)
+    uncovered = np.s_[20:-20, 40:100]
+    drawn = np.zeros((HEIGHT, WIDTH, 2), np.float32)
+    drawn[:, 40:100, 0] = (40 - np.arange(40, 100)) * 0.9  # 60 pixels from 6
+    own = np.dstack([np.zeros_like(drawn), np.ones((HEIGHT, WIDTH), np.float32)])
+    own[uncovered][..., 2] = 0
+    layer = _layer(own[..., :2], own, drawn, [], _Seen(wall, None), _Seen(wall, None), 0)
+    assert np.median(layer.way[uncovered][..., 2]) < 0.3
+    whole = _layer(own[..., :2], own, 0 * drawn, [], _Seen(wall, None), _Seen(wall, None), 0)
+    assert np.median(whole.way[uncovered][..., 2]) > 0.9
