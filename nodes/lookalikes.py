@@ -83,6 +83,12 @@ DOUBT = 0.5
 WINDOW = 6.0
 """Standard deviation over which a look-alike must agree, pixels of the working size: about a brush stroke."""
 
+CONTEXT = 32.0
+"""Standard deviation of the wider surroundings, pixels of the working size, ..."""
+FAMILIAR = 0.8
+"""... of which so much must be like those of the look-alike, or it counts less: a scrap of wall is like the sky in a
+picture that hangs there, and the painter has other colours for that."""
+
 LIKE_SHADE, LIKE_TONE = 1.2, 0.02
 """As in likeness.py, for look-alikes, which have no motion to speak for them."""
 
@@ -157,7 +163,7 @@ class LookAlikes(Node):
     matte    the subject's coverage, where there are two layers: each has its look-alikes within itself
     """
 
-    VERSION = 9
+    VERSION = 10
     ARTEFACT = True
     INPUTS = ("colors", "way")
     OPTIONAL_INPUTS = ("matte",)
@@ -214,8 +220,8 @@ def _choose(
         ways.append(_exactly(here, there, lead / scale, block))
 
     x, y = np.meshgrid(np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32))
-    wide = WINDOW / COARSE
-    around = cv2.GaussianBlur(seen[..., 3], (0, 0), wide) + np.float32(1e-3)
+    near, wide = WINDOW / COARSE, CONTEXT / COARSE
+    cover, cover_wide = (cv2.GaussianBlur(seen[..., 3], (0, 0), reach) + np.float32(1e-3) for reach in (near, wide))
     fits = np.zeros((1 + len(ways), rows, columns), np.float32)
     for label, one in enumerate(ways, 1):
         cancel()
@@ -229,7 +235,9 @@ def _choose(
             shade=LIKE_SHADE,
             tone=LIKE_TONE,
         )
-        fits[label] = cv2.GaussianBlur(alike * seen[..., 3] * like[..., 3], (0, 0), wide) / around
+        alike *= seen[..., 3] * like[..., 3]
+        familiar = cv2.GaussianBlur(alike, (0, 0), wide) / (np.float32(FAMILIAR) * cover_wide)
+        fits[label] = cv2.GaussianBlur(alike, (0, 0), near) / cover * np.minimum(familiar, 1)
     labels = np.where(fits.max(axis=0) >= SUITS, (fits >= SUITS).argmax(axis=0), fits.argmax(axis=0)).astype(np.uint8)
     _cover(labels, fits, lacking, cancel)
     labels[seen[..., 3] < 0.5] = 0

@@ -10,7 +10,7 @@ from fewstroke.engine.frames import FrameRange
 from fewstroke.engine.image import Image
 from fewstroke.nodes.guide import Register, RegisterParams, WorkPicture
 from fewstroke.nodes.likeness import Colors, agreement
-from fewstroke.nodes.lookalikes import ANCHORS, LookAlikes, LookAlikesParams, _fit, anchors
+from fewstroke.nodes.lookalikes import ANCHORS, RINGS, LookAlikes, LookAlikesParams, _choose, _fit, anchors
 from fewstroke.nodes.node import never
 from fewstroke.nodes.render import Evaluator
 from fewstroke.nodes.stmap import STMap, STMapParams
@@ -110,6 +110,22 @@ def test_what_the_key_frame_has_nothing_like_is_left_to_the_network() -> None:
     red[..., 0] = 0.8
     _, _, sure = places(leaves(red), KEY + 3)
     assert sure.max() < 0.2
+
+
+def test_a_scrap_of_wall_is_not_led_to_a_picture_that_is_like_it() -> None:
+    """A little redder than the rest of the wall, it is like nothing but what is seen in a blue frame, a lead away."""
+    height, width = 144, 256
+    there = np.full((height, width, 3), (0.5, 0.47, 0.44), np.float32)
+    here, red = there.copy(), (0.57, 0.47, 0.44)
+    right = round(float(RINGS[:, 0][RINGS[:, 1] == 0][4] * height))
+    there[36:108, 110 - right : 182 - right] = (0.1, 0.2, 0.7)
+    there[56:88, 130 - right : 162 - right] = red
+    here[60:84, 134:158] = red
+    way = np.zeros((height, width, 3), np.float32)
+    way[..., 2] = 1
+    way[44:100, 118:174, 2] = 0
+    scrap = _choose(here, there, way, [np.ones((height, width), np.float32)] * 2, never)[64:80, 138:154]
+    assert (np.abs(scrap[..., 0] + right) > 16).mean() > 0.9
 
 
 def test_a_place_is_led_to_one_and_the_same_between_anchors_and_beyond() -> None:
