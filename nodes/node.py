@@ -103,7 +103,8 @@ class Node(ABC):
             name: [self.inputs[name].key(f, known) for f in frames]
             for name, frames in self.frames_needed(frame).items()
         }
-        return digest(type(self).__name__, self.VERSION, self.key_params(), needed, self.key_extra(frame))
+        # One JSON value, not five: hundreds of keys are made for a frame, and most of their time is JSON's.
+        return digest([type(self).__name__, self.VERSION, self.key_params(), needed, self.key_extra(frame)])
 
     def key_params(self) -> Mapping[str, Any]:
         """The parameters as they enter the key; a node whose parameter is a path replaces it by its content here."""

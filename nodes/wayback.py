@@ -26,7 +26,7 @@ class WayBack(Node):
     0..1. "colors" shows both frames at that size, which decide on the outlines (nodes/outlines.py).
     """
 
-    VERSION = 5
+    VERSION = 6
     INPUTS: ClassVar[tuple[str, ...]] = ("registration", "colors")
     params: WayBackParams
 
