@@ -44,7 +44,7 @@ def write_exr(path: Path, spec: oiio.ImageSpec, pixels: np.ndarray) -> None:
     compression = spec.get_string_attribute("compression")
     lines, at = LINES[compression], os.path.getsize(path)  # of a file to which no line was written
     offsets = np.empty(-(-len(pixels) // lines), "<u8")
-    with open(path, "r+b") as file:
+    with open(path, "r+b", buffering=1 << 20) as file:
         file.seek(at)
         for number, raw in enumerate(_laid_out(pixels, spec, lines)):
             stored = raw.data if compression == "none" else _zipped(raw)
@@ -56,14 +56,18 @@ def write_exr(path: Path, spec: oiio.ImageSpec, pixels: np.ndarray) -> None:
 
 
 def _laid_out(pixels: np.ndarray, spec: oiio.ImageSpec, lines: int) -> Iterator[np.ndarray]:
-    """The bytes of so many lines each: line by line, channel after channel in the order of their names."""
-    order = sorted(range(pixels.shape[2]), key=lambda channel: spec.channelnames[channel])
-    for top in range(0, len(pixels), BAND):
-        band = pixels[top : top + BAND]
-        values = to_half(band) if spec.format == oiio.HALF else band
-        values = np.ascontiguousarray(values[:, :, order].transpose(0, 2, 1), values.dtype.newbyteorder("<"))
+    """The bytes of so many lines each: line by line, channel after channel in the order of their names. They last until
+    the next ones are asked for: memory that is asked for anew is what takes most of the time."""
+    height, width, channels = pixels.shape
+    is_half = spec.format == oiio.HALF
+    order = sorted(range(channels), key=lambda channel: spec.channelnames[channel])
+    band = np.empty((min(height, BAND), channels, width), "<f2" if is_half else "<f4")
+    for top in range(0, height, BAND):
+        values = pixels[top : top + BAND]
+        values = (to_half(values) if is_half else values)[:, :, order].transpose(0, 2, 1)
+        band[: len(values)] = values
         for start in range(0, len(values), lines):
-            yield values[start : start + lines].view(np.uint8).ravel()
+            yield band[start : min(start + lines, len(values))].view(np.uint8).ravel()
 
 
 def _zipped(raw: np.ndarray) -> memoryview | bytes:
