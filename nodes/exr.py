@@ -1,8 +1,8 @@
 """EXR files, quicker than OpenEXR writes them.
 
 OpenEXR hands each line of what is uncompressed to its threads by itself, which at 1080p takes eight times as long. Of
-zip the deflating is what takes time; ISA-L's makes all of it 2.4 times as fast, and files a twentieth larger. The
-header is OpenImageIO's, the lines are laid out here; other compressions are left to OpenEXR.
+zip the deflating is what takes time; ISA-L's makes all of it two to three times as fast, and files a twentieth larger.
+The header is OpenImageIO's, the lines are laid out here; other compressions are left to OpenEXR.
 """
 
 import os

@@ -27,7 +27,7 @@ from .guide import dominant_motion, work_flow, work_matte
 from .likeness import Colors, agreement, in_light_of
 from .motion import Flow, FlowParams, Vectors
 from .node import Cancel, Fetch, Node
-from .warp import compose, positions, warp, within
+from .warp import compose, positions, slopes, warp, within
 
 RINGS = np.array(
     [
@@ -304,12 +304,12 @@ def _exactly(here: np.ndarray, there: np.ndarray, lead: np.ndarray, block: np.nd
     for _ in range(4):
         right, down = exact.astype(np.float32)
         found = cv2.remap(there, x + right, y + down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        slopes = [cv2.Sobel(found, cv2.CV_32F, *along, ksize=3, scale=1 / 8) for along in ((1, 0), (0, 1))]
+        steep = slopes(found)
         apart = found - seen
         held = 1 / (1 + np.square(apart).sum(axis=-1, keepdims=True) / STRAYING**2)
-        curvature = np.array([[(held * one * other).sum() for other in slopes] for one in slopes])
+        curvature = np.array([[(held * one * other).sum() for other in steep] for one in steep])
         curvature += (0.01 * np.trace(curvature) + 1e-9) * np.eye(2)  # along a line there is nothing to find
-        exact -= np.linalg.solve(curvature, [(held * one * apart).sum() for one in slopes])
+        exact -= np.linalg.solve(curvature, [(held * one * apart).sum() for one in steep])
         exact = np.clip(exact, lead - COARSE, lead + COARSE)
     return exact.astype(np.float32)
 
@@ -326,7 +326,7 @@ def _fit(
     here, there  float32 (h, w, 3), the frame and the key frame, encoded
     """
     fine, other = (picture - cv2.GaussianBlur(picture, (0, 0), EVEN) for picture in (here, there))
-    found = [other, *(cv2.Sobel(other, cv2.CV_32F, *along, ksize=3, scale=1 / 8) for along in ((1, 0), (0, 1)))]
+    found = [other, *slopes(other)]
     for label in np.unique(labels[labels > 0]):
         _, names, facts, _ = cv2.connectedComponentsWithStats((labels == label).astype(np.uint8))
         for name in 1 + np.flatnonzero(facts[1:, cv2.CC_STAT_AREA] >= LEAST):

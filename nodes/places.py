@@ -31,7 +31,7 @@ from .outlines import without_seams, without_splinters
 from .pieces import lost_pieces
 from .rims import Slopes, mirrored, outlived
 from .temporal import Temporal
-from .warp import positions, warp, within
+from .warp import positions, slopes, warp, within
 from .wayback import WayBack, WayBackParams
 
 
@@ -253,12 +253,9 @@ def _laid(way: np.ndarray) -> np.ndarray:
     As of `WayBack`, half as dense is enough. Where something was uncovered, flow is drawn out over it from its border.
     """
     x, y = positions(way)
-    slopes = [cv2.Sobel(place, cv2.CV_32F, *along, ksize=3, scale=1 / 8) for place in (x, y) for along in _ALONG]
-    area = slopes[0] * slopes[3] - slopes[1] * slopes[2]
+    (x_right, x_down), (y_right, y_down) = slopes(x), slopes(y)
+    area = x_right * y_down - x_down * y_right
     return (2 * area).clip(0, 1) * within(x, y, area.shape)
-
-
-_ALONG = ((1, 0), (0, 1))
 
 
 def _with_pieces(

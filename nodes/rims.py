@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from ..engine.color import brightness
-from .warp import positions
+from .warp import positions, slopes
 
 REACH = 4
 """How far from an edge paint belongs to it. With 3 figures are as good, but thin lines stay."""
@@ -44,7 +44,7 @@ class Slopes:
     def of(cls, colors: np.ndarray) -> "Slopes":
         """colors  float32 (h, w, 3), encoded"""
         grey = brightness(colors)
-        right, down = (cv2.Sobel(grey, cv2.CV_32F, *way, ksize=3, scale=1 / 8) for way in ((1, 0), (0, 1)))
+        right, down = slopes(grey)
         return cls(right, down, cv2.magnitude(right, down))
 
     def across(self) -> np.ndarray:
@@ -80,8 +80,8 @@ def mirrored(way: np.ndarray, old: np.ndarray, here: np.ndarray, there: np.ndarr
     old          bool (h, w), where it is to be changed
     here, there  float32 (h, w, 3), the frame and the key frame, encoded
     """
-    slopes = Slopes.of(there)
-    steep = slopes.steepest
+    painted = Slopes.of(there)
+    steep = painted.steepest
     crest = (steep > STEEP) & (steep >= CREST * cv2.dilate(steep, _disc(2)))
     away, nearest = cv2.distanceTransformWithLabels(
         (~crest).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
@@ -89,7 +89,7 @@ def mirrored(way: np.ndarray, old: np.ndarray, here: np.ndarray, there: np.ndarr
     ends, nearest = np.nonzero(crest), nearest.astype(np.int32)
     edge, normal = np.zeros((2, nearest.max() + 1, 2), np.float32)
     edge[nearest[ends]] = np.stack(ends[::-1], -1)
-    normal[nearest[ends]] = slopes.across()[ends]
+    normal[nearest[ends]] = painted.across()[ends]
 
     # A little farther than they are wanted, since medians smooth them.
     rows, columns = np.nonzero(cv2.dilate(old.astype(np.uint8), np.ones((5, 5), np.uint8)))

@@ -74,6 +74,12 @@ def warp_picture(pixels: np.ndarray, flow: np.ndarray) -> np.ndarray:
     return result
 
 
+def slopes(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How float32 (H, W) or (H, W, C) changes per pixel, to the right and down: two of that shape."""
+    right, down = (cv2.Sobel(picture, cv2.CV_32F, *along, ksize=3, scale=1 / 8) for along in ((1, 0), (0, 1)))
+    return right, down
+
+
 def compose(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The flow from frame a to frame c, out of those from a to b (`first`) and from b to c (`second`)."""
     return first + warp(second, first)

@@ -343,7 +343,7 @@ def _write(path: Path, spec: oiio.ImageSpec, pixels: np.ndarray, name: str) -> N
     with open(path, "xb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, pixels.nbytes + _HEADER_BYTES)
-    if path.suffix.lower() == ".exr" and spec.get_string_attribute("compression") in LINES:
+    if spec.get_string_attribute("compression") in LINES:
         write_exr(path, spec, pixels)
         return
     output = oiio.ImageOutput.create(str(path))
